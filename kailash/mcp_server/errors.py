@@ -1,0 +1,33 @@
+"""Errors of servers and clients; a door to `kailash.errors`."""
+
+from ..errors import (
+    AuthenticationError,
+    AuthorizationError,
+    CircuitOpenError,
+    ConnectionError,
+    MCPError,
+    MCPErrorCode,
+    RateLimitError,
+    RequestTimeoutError,
+    ResourceError,
+    ServiceDiscoveryError,
+    ToolError,
+    TransportError,
+    ValidationError,
+)
+
+__all__ = [
+    "AuthenticationError",
+    "AuthorizationError",
+    "CircuitOpenError",
+    "ConnectionError",
+    "MCPError",
+    "MCPErrorCode",
+    "RateLimitError",
+    "RequestTimeoutError",
+    "ResourceError",
+    "ServiceDiscoveryError",
+    "ToolError",
+    "TransportError",
+    "ValidationError",
+]

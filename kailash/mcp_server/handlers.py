@@ -1,0 +1,97 @@
+"""The methods a server answers from its registry, one row each: what serves the request, or the answer itself."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET
+
+from protocol.errors import Fault
+from protocol.eras import Prepared
+from protocol.events import Request
+from protocol.types import PromptReference
+
+from ..errors import MCPErrorCode, RequestError
+from .entries import Entry
+
+if TYPE_CHECKING:
+    from .session import ServerSession
+
+__all__ = ["HANDLERS"]
+
+Handler = Callable[["ServerSession", Request], "Entry | Prepared | Any"]
+
+
+def _unknown(what: str) -> RequestError:
+    return RequestError(f"Invalid params: {what}", error_code=MCPErrorCode.INVALID_PARAMS)
+
+
+def _call_tool(session: "ServerSession", request: Request) -> Entry:
+    entry = session.registry.tools.get(request.params.name)
+    # A tool the caller may not use is as unknown as one that does not exist.
+    if entry is None or not session.may_use(entry):
+        raise _unknown(f"unknown tool {request.params.name!r}")
+    return entry
+
+
+def _read_resource(session: "ServerSession", request: Request) -> Entry:
+    uri = request.params.uri
+    entry = session.registry.find_resource(uri)
+    if entry is None:
+        code = request.context.revision.fault_codes[Fault.RESOURCE_NOT_FOUND]
+        raise RequestError(f"Resource not found: {uri}", error_code=code, data={"uri": uri})
+    return entry
+
+
+def _get_prompt(session: "ServerSession", request: Request) -> Entry:
+    entry = session.registry.prompts.get(request.params.name)
+    if entry is None:
+        raise _unknown(f"unknown prompt {request.params.name!r}")
+    return entry
+
+
+def _complete(session: "ServerSession", request: Request) -> Any:
+    from protocol.results import CompleteResult
+    from protocol.types import Completion
+
+    ref, argument = request.params.ref, request.params.argument.name
+    registry = session.registry
+    if isinstance(ref, PromptReference):
+        prompt = registry.prompts.get(ref.name)
+        if prompt is None:
+            raise _unknown(f"unknown prompt {ref.name!r}")
+        known, name = prompt.arguments.names, ref.name
+    else:
+        template = registry.templates.get(ref.uri)
+        if template is None:
+            raise _unknown(f"unknown resource template {ref.uri!r}")
+        known, name = frozenset(template.template.variables), ref.uri
+    if argument not in known:
+        raise _unknown(f"{name!r} has no argument {argument!r}")
+    entry = registry.completions.get((name, argument))
+    return CompleteResult(completion=Completion(values=[])) if entry is None else entry
+
+
+def _page(catalogue: str) -> Handler:
+    def answer(session: "ServerSession", request: Request) -> Prepared:
+        cursor = request.params.cursor
+        server = session.server
+        return getattr(session.registry, catalogue).page(  # type: ignore[no-any-return]
+            None if cursor is UNSET else cursor,
+            server.page_size,
+            session.permissions,
+            session.may_use if catalogue == "tools" else None,
+        )
+
+    return answer
+
+
+HANDLERS: dict[str, Handler] = {
+    "tools/list": _page("tools"),
+    "tools/call": _call_tool,
+    "resources/list": _page("resources"),
+    "resources/templates/list": _page("templates"),
+    "resources/read": _read_resource,
+    "prompts/list": _page("prompts"),
+    "prompts/get": _get_prompt,
+    "completion/complete": _complete,
+}

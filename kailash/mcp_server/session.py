@@ -1,0 +1,366 @@
+"""Serving one connection: a request from the engine finds its entry, is run where the entry says, and is answered.
+
+    engine ─Request─► handlers ─Entry─► inline | task | thread ─value─► entry.finish ─► engine.send_result ─► flush
+"""
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import anyio.lowlevel
+from msgspec import Raw
+
+from protocol.eras import Prepared
+from protocol.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
+from protocol.events import (
+    Call,
+    Cancelled,
+    Event,
+    Expired,
+    Failure,
+    Notification,
+    Request,
+    Result,
+    TimedOut,
+)
+from protocol.server import ServerEngine
+
+from ..adapters.channel import Channel
+from ..adapters.dispatch import Dispatcher
+from ..adapters.threads import WorkerPool, WorkersBusy
+from ..adapters.waiter import make_waiter
+from ..errors import MCPError, MCPErrorCode, RequestError, from_wire, to_wire
+from ..errors import ConnectionError as MCPConnectionError
+from ..errors import RequestTimeoutError
+from .context import Context, InputNeeded
+from .entries import Entry, Mode
+from .handlers import HANDLERS
+from .tools import ToolEntry, failed_call
+
+if TYPE_CHECKING:
+    from .server import MCPServer
+
+__all__ = ["ServerSession"]
+
+logger = logging.getLogger("kailash.mcp_server.session")
+
+
+class ServerSession:
+    """One connection's requests, running or waiting.
+
+    Args:
+        server: whose tools are served.
+        engine: the connection's engine; its `principal` is set by whoever verified it.
+        permissions: what the caller may do; `None`: everything.
+    """
+
+    def __init__(self, server: "MCPServer", engine: ServerEngine, permissions: frozenset[str] | None) -> None:
+        self.server = server
+        self.registry = server.registry
+        self.engine = engine
+        self.permissions = permissions
+        self.channel: Channel = None  # type: ignore[assignment]  # set by `attach`, before anything is read
+        self.thread = threading.get_ident()
+        self.token = anyio.lowlevel.current_token()
+        self._dispatcher = Dispatcher()
+        self._pool: WorkerPool = server.worker_pool()
+        self._running: dict[Request, tuple[Any, Context]] = {}
+        self._waiting: dict[Call, Any] = {}
+
+    def attach(self, channel: Channel) -> None:
+        """Take the connection's channel."""
+        self.channel = channel
+        self.server.sessions.add(self)
+
+    def call_soon_threadsafe(self, act: Any) -> None:
+        """Run something in the loop's thread."""
+        self.channel.loop.call_threadsafe(act)
+
+    def may_use(self, entry: Entry) -> bool:
+        """Tell whether the caller has every permission an entry requires; `admin` implies them all."""
+        required = getattr(entry, "required_permissions", None)
+        return not required or self.permissions is None or "admin" in self.permissions or required <= self.permissions
+
+    # Events
+
+    def on_events(self, events: list[Event]) -> None:
+        """Take what the engine reports."""
+        for event in events:
+            kind = type(event)
+            if kind is Request:
+                self._receive(event)  # type: ignore[arg-type]
+            elif kind is Cancelled:
+                self._stop(event.request, event.reason)  # type: ignore[attr-defined]
+            elif kind is Result:
+                self._wake(event.call, event.raw, None)  # type: ignore[attr-defined]
+            elif kind is Failure:
+                self._wake(event.call, None, _failure_of(event))  # type: ignore[attr-defined,arg-type]
+            elif kind is TimedOut:
+                error = RequestTimeoutError(f"the client did not answer {event.call.method} in time")  # type: ignore[attr-defined]
+                self._wake(event.call, None, error)  # type: ignore[attr-defined]
+            elif kind is Expired:
+                self._expire(event.request)  # type: ignore[attr-defined]
+            elif kind is Notification:
+                self.server.on_notification(self, event)  # type: ignore[arg-type]
+
+    def on_closed(self, error: BaseException | None) -> None:
+        """Take the end of the connection: whatever still runs is cancelled."""
+        self.engine.receive_eof()
+        self.on_events(self.engine.events_received())
+        self.server.sessions.discard(self)
+
+    async def aclose(self) -> None:
+        """Wait for cancelled handlers to end."""
+        await self._dispatcher.aclose()
+
+    # Requests
+
+    def _receive(self, request: Request) -> None:
+        handler = HANDLERS.get(request.method)
+        try:
+            if handler is None:
+                raise RequestError("Method not found", error_code=MCPErrorCode.METHOD_NOT_FOUND)
+            found = handler(self, request)
+            if isinstance(found, Entry):
+                self._start(request, found)
+            else:
+                self.engine.send_result(request, found)
+        except RequestError as error:
+            self._refuse(request, error)
+
+    def _start(self, request: Request, entry: Entry) -> None:
+        if entry.mode is Mode.INLINE and not entry.wants_context:
+            self._run_inline(request, entry)
+            return
+        context = Context(self, request)
+        params = request.params
+        if getattr(params, "request_state", None) or getattr(params, "input_responses", None):
+            try:
+                context.restore(self.engine.read_state(request, time.time()))
+            except RemoteProtocolError as error:
+                self.engine.send_error(request, error.error)
+                return
+        if entry.mode is Mode.INLINE:
+            self._run_inline(request, entry, context)
+            return
+        timeout = self.server.request_timeout if entry.timeout is None else entry.timeout
+        if timeout is not None:
+            self.engine.limit_request(request, self.channel.now() + timeout)
+        if entry.mode is Mode.TASK:
+            self._running[request] = (self._dispatcher.spawn(self._run_task, request, entry, context), context)
+        else:
+            self._run_thread(request, entry, context)
+
+    def _run_inline(self, request: Request, entry: Entry, context: Context | None = None) -> None:
+        cache = self.server.cache_for(entry)
+        try:
+            if cache is None:
+                value = entry.call(entry.bind(request), context)
+            else:
+                key = cache.key(request)
+                found, value = cache.get(key)
+                if not found:
+                    value = cache.put(key, entry.finish(entry.call(entry.bind(request), context), request))
+        except (Exception, InputNeeded) as error:
+            self._fail(request, entry, context, error)
+        else:
+            self._answer(request, entry, value)
+
+    async def _run_task(self, request: Request, entry: Entry, context: Context) -> None:
+        context.activate()
+        try:
+            kwargs = entry.bind(request)
+            cache = self.server.cache_for(entry)
+            if cache is None:
+                value = await entry.call(kwargs, context)
+            else:
+
+                async def run() -> Any:
+                    return entry.finish(await entry.call(kwargs, context), request)
+
+                value = await cache.once(cache.key(request), run)
+        except (Exception, InputNeeded) as error:
+            self._fail(request, entry, context, error)
+        except BaseExceptionGroup as group:
+            if group.subgroup(InputNeeded) is None:
+                raise
+            # Asked inside a task group of the handler's own.
+            self._fail(request, entry, context, InputNeeded())
+        else:
+            self._answer(request, entry, value)
+        finally:
+            self._running.pop(request, None)
+        self.channel.flush_soon()
+
+    def _run_thread(self, request: Request, entry: Entry, context: Context) -> None:
+        cache = self.server.cache_for(entry)
+        if cache is not None:
+            self._running[request] = (self._dispatcher.spawn(self._run_cached, request, entry, context), context)
+            return
+        try:
+            kwargs = entry.bind(request)
+            self._pool.submit(
+                lambda: _in_thread(entry, kwargs, context),
+                lambda value, error: self._finish_thread(request, entry, context, value, error),
+            )
+            self._running[request] = (None, context)
+        except WorkersBusy as busy:
+            self._refuse(request, _overloaded(str(busy)))
+        except (Exception, InputNeeded) as error:
+            self._fail(request, entry, context, error)
+
+    async def _run_cached(self, request: Request, entry: Entry, context: Context) -> None:
+        """Run a plain function whose result is cached: callers that ask the same at once share one run."""
+        cache = self.server.cache_for(entry)
+        assert cache is not None
+        try:
+            kwargs = entry.bind(request)
+
+            async def run() -> Any:
+                return entry.finish(await self._pool.run(lambda: _in_thread(entry, kwargs, context)), request)
+
+            value = await cache.once(cache.key(request), run)
+        except WorkersBusy as busy:
+            self._refuse(request, _overloaded(str(busy)))
+        except (Exception, InputNeeded) as error:
+            self._fail(request, entry, context, error)
+        else:
+            self._answer(request, entry, value)
+        finally:
+            self._running.pop(request, None)
+        self.channel.flush_soon()
+
+    def _finish_thread(
+        self, request: Request, entry: Entry, context: Context, value: Any, error: BaseException | None
+    ) -> None:
+        self._running.pop(request, None)
+        if error is not None:
+            self._fail(request, entry, context, error)
+        else:
+            self._answer(request, entry, value)
+        self.channel.flush_soon()
+
+    # Answers
+
+    def _answer(self, request: Request, entry: Entry, value: Any) -> None:
+        """Answer with a handler's value; the result may still turn out not to be sendable."""
+        if not request.is_open:
+            return
+        try:
+            result = value if type(value) is Prepared else entry.finish(value, request)
+            self.engine.send_result(request, result)
+        except (TypeError, ValueError, MCPError) as error:
+            self._fail(request, entry, None, error)
+
+    def _fail(self, request: Request, entry: Entry, context: Context | None, error: BaseException) -> None:
+        if not request.is_open:
+            return
+        if isinstance(error, InputNeeded):
+            assert context is not None
+            self._ask(request, entry, context)
+            return
+        if isinstance(entry, ToolEntry):
+            outcome = failed_call(error, request, entry.name, debug=self.server.debug)
+            if not isinstance(outcome, MCPError):
+                self.engine.send_result(request, outcome)
+                return
+            error = outcome
+        if not isinstance(error, MCPError):
+            logger.error("! %s %r failed, request %r", entry.kind, entry.name, request.id, exc_info=error)
+            text = f"{entry.kind} {entry.name!r} failed"
+            if self.server.debug:
+                text += f": {type(error).__name__}: {error}"
+            error = RequestError(text, error_code=MCPErrorCode.INTERNAL_ERROR)
+        self._refuse(request, error)
+
+    def _ask(self, request: Request, entry: Entry, context: Context) -> None:
+        inputs, state = context.needed()
+        try:
+            self.engine.ask(request, inputs, state, now=time.time())
+        except LocalProtocolError as error:
+            self._refuse(request, RequestError(str(error), error_code=MCPErrorCode.INTERNAL_ERROR))
+
+    def _refuse(self, request: Request, error: MCPError) -> None:
+        """Answer with a JSON-RPC error; the application's code travels in its data."""
+        if not request.is_open:
+            return
+        code = int(error.error_code)
+        if isinstance(error, RequestError) or code < 0:
+            data = error.data
+        else:
+            code, data = ErrorCode.INTERNAL_ERROR, to_wire(error)
+        if data is None:
+            self.engine.send_error(request, ErrorObject(code, error.message))
+        else:
+            self.engine.send_error(request, ErrorObject(code, error.message, data))
+
+    def _expire(self, request: Request) -> None:
+        running = self._running.pop(request, None)
+        if running is None:
+            return
+        handle, context = running
+        context.cancelled.set("timed out")
+        if request.is_open:
+            entry = HANDLERS[request.method](self, request)
+            timeout = entry.timeout if isinstance(entry, Entry) and entry.timeout else self.server.request_timeout
+            message = f"{entry.kind} {entry.name!r} timed out after {timeout:g} s (timeout=)"
+            self._fail(request, entry, None, RequestTimeoutError(message, retryable=True))
+        if handle is not None:
+            handle.cancel()
+
+    def _stop(self, request: Request, reason: str | None) -> None:
+        running = self._running.pop(request, None)
+        if running is None:
+            return
+        handle, context = running
+        context.cancelled.set(reason)
+        if handle is not None:
+            handle.cancel()
+
+    # Questions to the client
+
+    async def wait_for(self, call: Call) -> Raw:
+        """Send what the engine has and wait for the client's answer.
+
+        Raises:
+            MCPError: the client answered an error, not in time, or is gone.
+        """
+        waiter = make_waiter(self.channel.loop)
+        self._waiting[call] = waiter
+        self.channel.flush()
+        try:
+            raw: Raw = await waiter
+            return raw
+        finally:
+            if self._waiting.pop(call, None) is not None and call.is_open:
+                self.engine.cancel(call, "no longer needed")
+                self.channel.flush()
+
+    def _wake(self, call: Call, raw: Raw | None, error: MCPError | None) -> None:
+        waiter = self._waiting.pop(call, None)
+        if waiter is not None and not waiter.done():
+            if error is None:
+                waiter.set_result(raw)
+            else:
+                waiter.set_exception(error)
+
+
+def _in_thread(entry: Entry, kwargs: dict[str, Any], context: Context) -> Any:
+    context.activate()
+    context.cancelled.check()
+    return entry.call(kwargs, context)
+
+
+def _overloaded(why: str) -> RequestError:
+    return RequestError(
+        f"server is overloaded: {why}", error_code=MCPErrorCode.OVERLOADED, data={"retryable": True}, retryable=True
+    )
+
+
+def _failure_of(event: Failure) -> MCPError:
+    error = event.error
+    if event.is_local:
+        return MCPConnectionError(error.message)
+    data = error.data if isinstance(error.data, dict) else None
+    return from_wire(error.message, error.code, data, error.data or None)

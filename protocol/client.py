@@ -1,0 +1,749 @@
+"""The client role: what one client is (`ClientProfile`) and the machine that speaks to one server (`ClientEngine`).
+
+`start` probes for the era unless it is known, ends in `Ready` or `Closed`; then calls may be made.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from . import meta, model
+from .capabilities import ClientCapabilities, ServerCapabilities, has
+from .engine import Engine, encode_meta, splice_meta
+from .eras import LOG_LEVELS
+from .errors import ErrorCode, ErrorObject, LocalProtocolError
+from .events import (
+    Batch,
+    Call,
+    Change,
+    ChangeKind,
+    Context,
+    Failure,
+    InputRequest,
+    InputRequired,
+    Log,
+    Notification,
+    Outgoing,
+    Ready,
+    Request,
+    Result,
+    Subscribed,
+    Subscription,
+    TimedOut,
+    Unsubscribed,
+    Violation,
+)
+from .jsonrpc import DECODE_ERRORS, Envelope, RequestId, encode_error, encode_notification, encode_result
+from .limits import CLIENT_LIMITS, Limits
+from .methods import DECODERS, METHODS, TASKS_EXTENSION, Role
+from .negotiation import NEGOTIATION, Evidence, Negotiation, choose, read_offer, weigh
+from .params import (
+    AcknowledgedParams,
+    CancelledParams,
+    DetailedTaskParams,
+    ElicitParams,
+    EmptyParams,
+    InitializeParams,
+    ListenParams,
+    LogParams,
+    ResourceUpdatedParams,
+    SubscribeParams,
+)
+from .results import DiscoverResult, EmptyResult, InitializeResult, InputRequiredResult
+from .revisions import REVISIONS, Era, Revision
+from .subscriptions import LIST_CHANGES, NOTIFICATION_OF
+from .types import Implementation, LoggingLevel, SubscriptionFilter
+
+__all__ = ["ClientEngine", "ClientProfile"]
+
+_KIND_OF = {method: kind for kind, method in NOTIFICATION_OF.items()}
+
+
+class _ResultHead(Struct):
+    """The members of a result that the engine reads."""
+
+    result_type: str | UnsetType = msgspec.field(name="resultType", default=UNSET)
+
+
+class _SubscriptionTag(Struct):
+    """The member of a notification's `_meta` that says whose it is."""
+
+    id: int | str | UnsetType = msgspec.field(name=meta.SUBSCRIPTION_ID, default=UNSET)
+
+
+_decode_head = msgspec.json.Decoder(_ResultHead).decode
+_decode_tag = msgspec.json.Decoder(_SubscriptionTag).decode
+
+
+class ClientProfile:
+    """What one client is: shared by all its engines, never changed.
+
+    Args:
+        info: name and version shown to servers.
+        capabilities: what servers may ask of this client.
+        revisions: which revisions are spoken, by default all.
+        limits: bounds on what one server can make an engine hold.
+        sends_info: name the client in every envelope request.
+    """
+
+    def __init__(
+        self,
+        info: Implementation,
+        capabilities: ClientCapabilities | None = None,
+        *,
+        revisions: Iterable[Revision] = REVISIONS,
+        limits: Limits = CLIENT_LIMITS,
+        sends_info: bool = True,
+    ) -> None:
+        self.info = info
+        self.capabilities = capabilities or ClientCapabilities()
+        self.revisions = tuple(sorted(revisions, key=REVISIONS.index))
+        if not self.revisions:
+            raise ValueError("a client speaks at least one revision")
+        self.limits = limits
+        self.handshakes = tuple(r for r in self.revisions if r.era is Era.HANDSHAKE)
+        self.envelopes = tuple(r for r in self.revisions if r.era is Era.ENVELOPE)
+        self._stamps = {r.name: self._stamp_of(r, sends_info) for r in self.envelopes}
+
+    def _stamp_of(self, revision: Revision, sends_info: bool) -> bytes:
+        identity: dict[str, Any] = {
+            meta.PROTOCOL_VERSION: revision.name,
+            meta.CLIENT_CAPABILITIES: Engine.adapt(self.capabilities, revision),
+        }
+        if sends_info:
+            identity[meta.CLIENT_INFO] = self.info
+        return encode_meta(identity)
+
+    def stamp(self, revision: Revision) -> bytes:
+        """Return the `_meta` members that every request of a revision carries, encoded, without braces."""
+        return self._stamps.get(revision.name, b"")
+
+
+class ClientEngine(Engine):
+    """The protocol machine that speaks to one server."""
+
+    role = Role.CLIENT
+
+    def __init__(self, profile: ClientProfile) -> None:
+        super().__init__(profile.limits)
+        self.profile = profile
+        self.state = Negotiation.IDLE
+        self.context: Context | None = None
+        """What is known of the server once `Ready`."""
+        self._speaking: Revision = profile.revisions[-1]
+        self._tried: set[str] = set()
+        self._probe: Call | None = None
+        self._late_probe: Call | None = None
+        self._start_deadline: float | None = None
+        self._probe_deadline: float | None = None
+        self._subscriptions: list[Subscription] = []
+        self._watching: dict[RequestId, Subscription] = {}
+
+    # Negotiation
+
+    def start(
+        self,
+        deadline: float | None = None,
+        *,
+        era: Era | None = None,
+        probe_deadline: float | None = None,
+    ) -> None:
+        """Begin: probe for the server's era, or use the era found before.
+
+        Args:
+            deadline: when to give up; then the engine ends in `Closed`.
+            era: the verdict of an earlier connection to the same server, to save the probe.
+            probe_deadline: when silence counts as the answer of a handshake server; default `deadline`.
+
+        Raises:
+            LocalProtocolError: already started, or the era is not spoken by the profile.
+        """
+        if self.state is not Negotiation.IDLE:
+            raise LocalProtocolError("already started")
+        if era is None:
+            era = Era.ENVELOPE if self.profile.envelopes else Era.HANDSHAKE
+        if not (self.profile.envelopes if era is Era.ENVELOPE else self.profile.handshakes):
+            raise LocalProtocolError(f"the profile speaks no revision of the {era.value} era")
+        self._start_deadline = deadline
+        self._probe_deadline = deadline if probe_deadline is None else probe_deadline
+        if era is Era.ENVELOPE:
+            self._send_probe(self.profile.envelopes[-1])
+        else:
+            self._send_initialize(self.profile.handshakes[-1])
+
+    def _send_probe(self, revision: Revision) -> None:
+        self.state = Negotiation.PROBING
+        self._speaking = revision
+        self._tried.add(revision.name)
+        # Without a handshake to fall back on, silence is no verdict, only a failure.
+        deadline = self._probe_deadline if self.profile.handshakes else self._start_deadline
+        self._probe = self._send_internal("server/discover", b"{}", deadline)
+
+    def _send_initialize(self, revision: Revision) -> None:
+        self.state = Negotiation.HANDSHAKING
+        self._speaking = revision
+        params = InitializeParams(
+            protocol_version=revision.name,
+            capabilities=self.adapt(self.profile.capabilities, revision),
+            client_info=self.adapt(self.profile.info, revision),
+        )
+        self._probe = self._send_internal("initialize", model.encode(params), self._start_deadline)
+
+    def _send_internal(self, method: str, body: bytes, deadline: float | None) -> Call:
+        call = self._new_call(method, body)
+        if deadline is not None:
+            self._deadlines.arm(call, deadline)
+        self._emit_request(call, self._stamped(call))
+        return call
+
+    def _weigh_result(self, call: Call, raw: Raw) -> None:
+        """Take the answer to a probe or to `initialize`."""
+        if call.method == "initialize":
+            self._weigh_initialize(raw)
+            return
+        try:
+            result = model.decode(raw, DiscoverResult)
+        except DECODE_ERRORS:
+            self._conclude(Evidence.LEGACY, None)
+            return
+        revision = choose(result.supported_versions, self.profile.revisions, Era.ENVELOPE)
+        if revision is None:
+            handshake = choose(result.supported_versions, self.profile.revisions, Era.HANDSHAKE)
+            self._conclude(Evidence.DISJOINT if handshake is None else Evidence.LEGACY, handshake)
+            return
+        self._speaking = revision
+        tags = result.meta if isinstance(result.meta, dict) else {}
+        try:
+            peer = msgspec.convert(tags.get(meta.SERVER_INFO), Implementation)
+        except msgspec.ValidationError:
+            peer = None
+        self.context = Context(
+            revision=revision,
+            peer=peer,
+            capabilities=result.capabilities,
+            instructions=result.instructions or None,
+            versions=tuple(result.supported_versions),
+        )
+        self._conclude(Evidence.DISCOVERED, revision)
+
+    def _weigh_initialize(self, raw: Raw) -> None:
+        try:
+            result = model.decode(raw, InitializeResult)
+        except DECODE_ERRORS as error:
+            self._conclude(Evidence.REFUSED, None, f"invalid InitializeResult: {error}")
+            return
+        revision = choose([result.protocol_version], self.profile.revisions, Era.HANDSHAKE)
+        if revision is None:
+            # "If the client does not support the version in the server's response, it SHOULD disconnect"
+            self._conclude(Evidence.REFUSED, None, f"server chose revision {result.protocol_version!r}, not spoken here")
+            return
+        self._speaking = self._revision = revision
+        self.context = Context(
+            revision=revision,
+            peer=result.server_info,
+            capabilities=result.capabilities,
+            can_call_peer=True,
+            instructions=result.instructions or None,
+            versions=(revision.name,),
+        )
+        self._notify("notifications/initialized", None)
+        self._conclude(Evidence.INITIALIZED, revision)
+
+    def _weigh_error(self, call: Call, error: ErrorObject) -> None:
+        offered = read_offer(error)
+        if offered is not None:
+            evidence, revision = weigh(offered, self.profile.revisions, self._tried)
+            if evidence is Evidence.LEGACY and call.method == "initialize":
+                evidence = Evidence.REFUSED
+            self._conclude(evidence, revision, error.message)
+        elif call.method == "initialize":
+            self._conclude(Evidence.REFUSED, None, f"initialize failed: {error.message} ({error.code})")
+        else:
+            self._conclude(Evidence.LEGACY, None)
+
+    def _conclude(self, evidence: Evidence, revision: Revision | None, why: str = "") -> None:
+        """Follow the negotiation table."""
+        if evidence is Evidence.LEGACY and not self.profile.handshakes:
+            evidence = Evidence.DISJOINT
+            why = "the server speaks only revisions with a handshake"
+        self.state = NEGOTIATION[self.state, evidence]
+        if self.state is Negotiation.PROBING:
+            assert revision is not None
+            self._send_probe(revision)
+        elif self.state is Negotiation.HANDSHAKING:
+            self._late_probe = self._probe
+            self._send_initialize(revision or self.profile.handshakes[-1])
+        elif self.state is Negotiation.READY:
+            self._probe = self._late_probe = None
+            assert self.context is not None
+            self._events.append(Ready(self.context))
+        else:
+            spoken = ", ".join(r.name for r in self.profile.revisions)
+            reason = why or "no common protocol revision"
+            self._close(ErrorObject(ErrorCode.UNSUPPORTED_VERSION, f"{reason}; spoken here: {spoken}"))
+
+    # What comes in
+
+    def _settle(self, call: Call, raw: Raw) -> None:
+        if call is self._probe:
+            self._finish(call)
+            self._weigh_result(call, raw)
+        elif call is self._late_probe:
+            self._finish(call)
+            self._adopt_late(call, raw)
+        elif isinstance(call, Subscription):
+            self._finish(call)
+            self._drop(call, None)
+        elif self._speaking.result_types:
+            self._settle_typed(call, raw)
+        else:
+            self._finish(call)
+            self._deliver(call, raw, "complete")
+
+    def _adopt_late(self, call: Call, raw: Raw) -> None:
+        """Use a probe's answer that came after the handshake had begun: the server was slow, not old."""
+        self._late_probe = None
+        if self.state is Negotiation.HANDSHAKING and self._probe is not None:
+            initialize = self._probe
+            previous = self._speaking
+            self._weigh_late(call, raw)
+            if self.state is Negotiation.READY:
+                self._finish(initialize)
+            else:
+                self._speaking = previous
+
+    def _weigh_late(self, call: Call, raw: Raw) -> None:
+        try:
+            result = model.decode(raw, DiscoverResult)
+        except DECODE_ERRORS:
+            return
+        if choose(result.supported_versions, self.profile.revisions, Era.ENVELOPE) is not None:
+            self._weigh_result(call, raw)
+
+    def _settle_typed(self, call: Call, raw: Raw) -> None:
+        """End a call by what its result says it is."""
+        self._finish(call)
+        try:
+            head = _decode_head(raw)
+            # "If absent, clients MUST treat it as complete" — 2026-07-28 basic#results
+            kind = "complete" if head.result_type is UNSET else head.result_type
+            if kind == "input_required":
+                self._settle_input_required(call, raw)
+                return
+        except DECODE_ERRORS as error:
+            self._invalid(call, str(error))
+            return
+        if kind == "complete" or (kind == "task" and call.method == "tools/call" and self._declares_tasks()):
+            self._deliver(call, raw, kind)
+        else:
+            self._invalid(call, f"resultType {kind!r} was not negotiated")
+
+    def _settle_input_required(self, call: Call, raw: Raw) -> None:
+        result = model.decode(raw, InputRequiredResult)
+        if not METHODS[call.method].interruptible:
+            self._invalid(call, f"{call.method} cannot be answered input_required")
+            return
+        if result.input_requests is UNSET and result.request_state is UNSET:
+            self._invalid(call, "input_required with neither inputRequests nor requestState")
+            return
+        requests: dict[str, InputRequest] = {}
+        for key, entry in ({} if result.input_requests is UNSET else result.input_requests).items():
+            spec = METHODS.get(entry.method)
+            if spec is None or not spec.is_embeddable:
+                self._invalid(call, f"input request {key!r} of method {entry.method!r}")
+                return
+            params = DECODERS[entry.method](b"{}" if entry.params is UNSET else entry.params)
+            requests[key] = InputRequest(entry.method, params)
+        if call.rounds >= self.limits.input_rounds:
+            self._invalid(call, f"more than {self.limits.input_rounds} rounds of input")
+            return
+        self._events.append(InputRequired(call, requests, result.request_state))
+
+    def _invalid(self, call: Call, why: str) -> None:
+        error = ErrorObject(ErrorCode.INTERNAL_ERROR, f"invalid response: {why}")
+        self._events.append(Failure(call, error, is_local=True))
+
+    def _deliver(self, call: Call, raw: Raw, kind: str) -> None:
+        if call.id in self._watching:
+            self._count_watch(self._watching.pop(call.id))
+        elif METHODS[call.method].name in ("resources/unsubscribe",):
+            return  # sent by `unlisten`; nobody waits for it
+        else:
+            self._events.append(Result(call, raw, kind))
+
+    def _fail(self, call: Call, error: ErrorObject, *, is_local: bool = False) -> None:
+        self._finish(call)
+        if call is self._probe:
+            self._weigh_error(call, error)
+        elif call is self._late_probe:
+            self._late_probe = None
+        elif isinstance(call, Subscription):
+            self._drop(call, error)
+        elif call.id in self._watching:
+            subscription = self._watching.pop(call.id)
+            uri = msgspec.json.decode(call.body, type=SubscribeParams).uri
+            honoured = subscription.filter
+            honoured.resource_subscriptions = [u for u in honoured.resource_subscriptions if u != uri]
+            self._count_watch(subscription)
+        elif call.method != "resources/unsubscribe":
+            self._events.append(Failure(call, error, is_local))
+
+    def _expire_call(self, call: Call, now: float) -> None:
+        if call is self._probe and call.method == "server/discover" and self.profile.handshakes:
+            # Its id stays known: a late answer is told apart from the answer to `initialize`, and used.
+            self._conclude(Evidence.LEGACY, None)
+            return
+        if call is self._probe:
+            self._finish(call)
+            self._close(ErrorObject(ErrorCode.INTERNAL_ERROR, f"{call.method} was not answered in time"))
+            return
+        self._finish(call)
+        self._abandon(call, "timed out")
+        if isinstance(call, Subscription):
+            self._drop(call, ErrorObject(ErrorCode.INTERNAL_ERROR, "subscription was not acknowledged in time"))
+        else:
+            self._events.append(TimedOut(call))
+
+    def _lose(self, call: Call, error: ErrorObject) -> None:
+        self._finish(call)
+        if isinstance(call, Subscription):
+            self._drop(call, error)
+        elif call is not self._probe and call is not self._late_probe and call.id not in self._watching:
+            self._events.append(Failure(call, error, is_local=True))
+
+    def _receive_request(self, envelope: Envelope, request_id: RequestId, method: str, batch: Batch | None) -> None:
+        revision = self._revision
+        if revision is None:
+            # "servers MUST NOT send requests", and a client answers nothing there — 2026-07-28 basic/transports/stdio
+            self._events.append(Violation(ErrorObject(ErrorCode.INVALID_REQUEST, f"request {method} from a server")))
+            return
+        if batch is not None:
+            batch.pending += 1
+        assert self.context is not None
+        error, params, token = self._examine(revision, request_id, method, envelope.params)
+        if error is not None:
+            data = encode_error(request_id, error)
+            if batch is None:
+                self._outgoing.append(Outgoing(data, request_id, True))
+            else:
+                self._end_batch_member(batch, data)
+            return
+        request = Request(request_id, method, params, self.context, progress_token=token, batch=batch)
+        self._requests[request_id] = request
+        if method == "ping":
+            self.send_result(request, EmptyResult())
+        else:
+            self._events.append(request)
+
+    def _examine(
+        self, revision: Revision, request_id: RequestId, method: str, raw: Raw | UnsetType
+    ) -> tuple[ErrorObject | None, Any, int | str | UnsetType]:
+        """Return the error a server's request gets, or its params and progress token."""
+        spec = METHODS.get(method)
+        if request_id in self._requests:
+            return ErrorObject(ErrorCode.INVALID_REQUEST, "Invalid request: id is in use"), None, UNSET
+        if (
+            spec is None
+            or not (spec.is_request and spec.sender & Role.SERVER and method in revision.methods)
+            or not (spec.requires is None or has(self.profile.capabilities, spec.requires))
+        ):
+            return ErrorObject(ErrorCode.METHOD_NOT_FOUND, "Method not found"), None, UNSET
+        try:
+            params: Any = DECODERS[method](b"{}" if raw is UNSET else raw)
+            request_meta = msgspec.json.decode(
+                b"{}" if params.meta is UNSET else params.meta, type=meta.RequestMeta
+            )
+        except DECODE_ERRORS as error:
+            return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {error}"), None, UNSET
+        if isinstance(params, ElicitParams):
+            path = "elicitation.url" if params.mode == "url" else "elicitation.form"
+            if not has(self.profile.capabilities, path):
+                # "Clients MUST return an error … if the mode is not declared" — 2025-11-25 client/elicitation
+                return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {path} is not declared"), None, UNSET
+        if len(self._requests) >= self.limits.requests:
+            data = {"retryable": True, "limit": self.limits.requests}
+            return ErrorObject(ErrorCode.OVERLOADED, "Too many requests in flight", data), None, UNSET
+        return None, params, request_meta.progress_token
+
+    def _answers_malformed(self) -> bool:
+        # Noise on a server's stdout is skipped, never answered: an answer may be a response nobody asked for.
+        return False
+
+    def _receive_cancelled(self, params: CancelledParams) -> None:
+        call = None if params.request_id is UNSET else self._calls.get(params.request_id)
+        if isinstance(call, Subscription) and self._revision is None:
+            self._finish(call)
+            self._drop(call, None)
+        else:
+            super()._receive_cancelled(params)
+
+    def _receive_other_notification(self, method: str, params: Any) -> None:
+        if isinstance(params, LogParams):
+            logger = params.logger if isinstance(params.logger, str) else None
+            self._events.append(Log(params.level, params.data, logger))
+        elif isinstance(params, AcknowledgedParams):
+            self._receive_acknowledged(params)
+        elif method in _KIND_OF:
+            self._receive_change(_KIND_OF[method], params)
+        else:
+            self._events.append(Notification(method, params, self.context))
+
+    def _subscription_of(self, params: Any) -> Subscription | None:
+        try:
+            tag = UNSET if params.meta is UNSET else _decode_tag(params.meta).id
+        except DECODE_ERRORS:
+            return None
+        call = None if tag is UNSET else self._calls.get(tag)
+        return call if isinstance(call, Subscription) else None
+
+    def _receive_acknowledged(self, params: AcknowledgedParams) -> None:
+        subscription = self._subscription_of(params)
+        if subscription is None or subscription.is_acknowledged:
+            self._events.append(Violation(ErrorObject(ErrorCode.INVALID_PARAMS, "acknowledgement of no subscription")))
+            return
+        subscription.is_acknowledged = True
+        subscription.filter = params.notifications
+        self._deadlines.disarm(subscription)
+        self._events.append(Subscribed(subscription))
+
+    def _receive_change(self, kind: ChangeKind, params: Any) -> None:
+        uri = params.uri if isinstance(params, ResourceUpdatedParams) else None
+        if self._revision is not None:
+            hearers = [s for s in self._subscriptions if self._is_about(s, kind, uri)]
+            for subscription in hearers or [None]:  # type: ignore[list-item]
+                self._events.append(Change(kind, subscription, uri, params))
+            return
+        subscription = self._subscription_of(params)
+        if subscription is None or not subscription.is_acknowledged:
+            why = "change notification before its acknowledgement" if subscription else "change for no subscription"
+            self._events.append(Violation(ErrorObject(ErrorCode.INVALID_PARAMS, why)))
+            return
+        if isinstance(params, DetailedTaskParams):
+            uri = params.task_id
+        self._events.append(Change(kind, subscription, uri, params))
+
+    @staticmethod
+    def _is_about(subscription: Subscription, kind: ChangeKind, uri: str | None) -> bool:
+        honoured = subscription.filter
+        if kind in LIST_CHANGES:
+            return getattr(honoured, LIST_CHANGES[kind][0]) is True
+        watched = honoured.resource_subscriptions
+        return watched is not UNSET and uri in watched
+
+    # What goes out
+
+    def send_request(
+        self,
+        method: str,
+        params: Struct | None = None,
+        *,
+        deadline: float | None = None,
+        progress: bool = False,
+        meta: Mapping[str, Any] | None = None,
+        log_level: LoggingLevel | None = None,
+    ) -> Call:
+        """Make a call.
+
+        Args:
+            method: any request a client may send.
+            params: the method's struct (without `_meta`).
+            deadline: when to withdraw it and report `TimedOut`.
+            progress: ask for progress notifications.
+            meta: further `_meta` members.
+            log_level: least level of log messages wanted for this call (envelope era).
+
+        Raises:
+            LocalProtocolError: not `Ready`, or the server did not declare what the method needs, or the negotiated
+                revision has no such method, or too many calls are in flight.
+        """
+        self._check_callable(method)
+        if log_level is not None and log_level not in LOG_LEVELS:
+            raise LocalProtocolError(f"log level {log_level!r} is not one of {', '.join(LOG_LEVELS)}")
+        body = b"{}" if params is None else model.encode(self.adapt(params, self._speaking))
+        spec = METHODS.get(method)
+        name = getattr(params, spec.mirror) if spec is not None and spec.mirror is not None else None
+        call = self._new_call(method, body, progress=progress, name=name, meta=meta, log_level=log_level)
+        if deadline is not None:
+            self._deadlines.arm(call, deadline)
+        self._emit_request(call, self._stamped(call))
+        return call
+
+    def _check_callable(self, method: str) -> None:
+        if self.state is not Negotiation.READY or self.closed or self.context is None:
+            raise LocalProtocolError("not ready: wait for the Ready event")
+        spec = METHODS.get(method)
+        if spec is None:
+            return  # an extension's method; the server knows
+        if not (spec.is_request and spec.sender & Role.CLIENT) or method not in self._speaking.methods:
+            raise LocalProtocolError(f"{method} is not a request of a client in revision {self._speaking.name}")
+        path = self._speaking.capability_of(method, spec.requires)
+        declared = self.context.capabilities
+        assert isinstance(declared, ServerCapabilities)
+        if path is not None and not has(declared, path):
+            # "MUST only use capabilities that were successfully negotiated" — basic/lifecycle#operation
+            raise LocalProtocolError(f"the server did not declare {path}, which {method} needs")
+
+    def _stamped(self, call: Call) -> bytes:
+        """Return a call's params with the `_meta` that its era and its caller want."""
+        members = self.profile.stamp(self._speaking)
+        own: dict[str, Any] = dict(call.meta) if call.meta else {}
+        if call.log_level is not None and self._speaking.era is Era.ENVELOPE:
+            own[meta.LOG_LEVEL] = call.log_level
+        if own or call.progress_token is not UNSET:
+            extra = encode_meta(own, call.progress_token)
+            members = b"%b,%b" % (members, extra) if members else extra
+        body = splice_meta(call.body, members)
+        return b"" if body == b"{}" else body
+
+    def answer(self, needed: InputRequired, responses: Mapping[str, Struct | Raw], *, deadline: float | None = None) -> Call:
+        """Continue a call that needs input: the same request under a new id, with the responses and the state given.
+
+        Args:
+            needed: as reported.
+            responses: one bare result per key that was asked for.
+
+        Raises:
+            LocalProtocolError: keys differ from those asked for, or the engine is closed.
+        """
+        if responses.keys() != needed.requests.keys():
+            raise LocalProtocolError(f"answer exactly {sorted(needed.requests)}, not {sorted(responses)}")
+        self._check_callable(needed.call.method)
+        before = needed.call
+        call = self._new_call(
+            before.method,
+            before.body,
+            progress=before.progress_token is not UNSET,
+            name=before.name,
+            rounds=before.rounds + 1,
+            meta=before.meta,
+            log_level=before.log_level,
+        )
+        if deadline is not None:
+            self._deadlines.arm(call, deadline)
+        members = b""
+        if needed.requests:
+            bare = {key: Raw(model.encode(value)) for key, value in responses.items()}
+            members += b',"inputResponses":' + model.encode(bare)
+        if needed.state is not UNSET:
+            # "MUST echo back the exact value", and only what the latest answer gave — 2026-07-28 basic/patterns/mrtr
+            members += b',"requestState":' + model.encode(needed.state)
+        body = self._stamped(call)
+        self._emit_request(call, body[:-1] + members + b"}")
+        return call
+
+    def send_result(self, request: Request, result: Struct | Raw) -> None:
+        """Answer a request of the server's; nothing is sent once it was cancelled."""
+        if self._take(request):
+            body = model.encode(self.adapt(result, request.context.revision))
+            self._reply(request, encode_result(request.id, body))
+
+    def announce_roots(self) -> None:
+        """Tell a handshake server that the roots changed, if that was declared; the envelope era asks each time."""
+        if self._revision is not None and has(self.profile.capabilities, "roots.listChanged"):
+            self._notify("notifications/roots/list_changed", None)
+
+    def listen(self, filter: SubscriptionFilter, *, deadline: float | None = None) -> Subscription:
+        """Subscribe to changes; `Subscribed` reports what the server honours, then come `Change` events.
+
+        In the handshake era list changes come unasked; resources are watched with one `resources/subscribe` each.
+        """
+        if self.state is not Negotiation.READY or self.closed:
+            raise LocalProtocolError("not ready: wait for the Ready event")
+        if self._revision is not None:
+            return self._listen_by_handshake(filter, deadline)
+        body = model.encode(ListenParams(notifications=filter))
+        self._last_id += 1
+        subscription = Subscription(self._last_id, "subscriptions/listen", body, filter=filter)
+        self._calls[subscription.id] = subscription
+        self._subscriptions.append(subscription)
+        if deadline is not None:
+            self._deadlines.arm(subscription, deadline)
+        self._emit_request(subscription, self._stamped(subscription))
+        return subscription
+
+    def _listen_by_handshake(self, asked: SubscriptionFilter, deadline: float | None) -> Subscription:
+        assert self.context is not None and isinstance(self.context.capabilities, ServerCapabilities)
+        declared = self.context.capabilities
+        honoured = SubscriptionFilter()
+        for attribute, capability in LIST_CHANGES.values():
+            if getattr(asked, attribute) is True and has(declared, capability):
+                setattr(honoured, attribute, True)
+        uris: list[str] = []
+        if asked.resource_subscriptions is not UNSET and has(declared, "resources.subscribe"):
+            uris = honoured.resource_subscriptions = list(dict.fromkeys(asked.resource_subscriptions))
+        # An id of its own, though nothing on the wire carries it.
+        self._last_id += 1
+        subscription = Subscription(self._last_id, "subscriptions/listen", filter=honoured)
+        self._subscriptions.append(subscription)
+        watched = self._watched_uris(except_for=subscription)
+        for uri in uris:
+            if uri not in watched:
+                body = model.encode(SubscribeParams(uri=uri))
+                call = self._send_internal("resources/subscribe", body, deadline)
+                self._watching[call.id] = subscription
+        self._count_watch(subscription)
+        return subscription
+
+    def _watched_uris(self, *, except_for: Subscription) -> set[str]:
+        return {
+            uri
+            for other in self._subscriptions
+            if other is not except_for and other.filter.resource_subscriptions is not UNSET
+            for uri in other.filter.resource_subscriptions
+        }
+
+    def _count_watch(self, subscription: Subscription) -> None:
+        if subscription.is_open and not subscription.is_acknowledged and subscription not in self._watching.values():
+            subscription.is_acknowledged = True
+            self._events.append(Subscribed(subscription))
+
+    def unlisten(self, subscription: Subscription) -> None:
+        """End a subscription; `Unsubscribed` is not reported for it. A subscription that ended is left alone."""
+        if subscription not in self._subscriptions:
+            return
+        self._subscriptions.remove(subscription)
+        if self._revision is None:
+            self.cancel(subscription)
+            return
+        subscription.is_open = False
+        for call_id in [key for key, value in self._watching.items() if value is subscription]:
+            del self._watching[call_id]
+        uris = subscription.filter.resource_subscriptions
+        for uri in set() if uris is UNSET else set(uris) - self._watched_uris(except_for=subscription):
+            self._send_internal("resources/unsubscribe", model.encode(SubscribeParams(uri=uri)), None)
+
+    def _drop(self, subscription: Subscription, error: ErrorObject | None) -> None:
+        subscription.is_open = False
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+            self._events.append(Unsubscribed(subscription, error))
+
+    def cancel(self, call: Call, reason: str | None = None) -> None:
+        """Withdraw a call; its answer, should one come, is ignored. A finished call is left alone.
+
+        Raises:
+            LocalProtocolError: `initialize` is never cancelled; close the connection instead.
+        """
+        if not METHODS[call.method].cancellable if call.method in METHODS else False:
+            raise LocalProtocolError(f"{call.method} cannot be cancelled")
+        super().cancel(call, reason)
+
+    def _abandon(self, call: Call, reason: str | None) -> None:
+        params = CancelledParams(request_id=call.id, reason=UNSET if reason is None else reason)
+        data = model.encode(params)
+        self._outgoing.append(Outgoing(encode_notification("notifications/cancelled", data), cancels=call))
+
+    def _declares_tasks(self) -> bool:
+        return has(self.profile.capabilities, f"extensions:{TASKS_EXTENSION}")
+
+    def _close(self, error: ErrorObject | None) -> None:
+        if not self.closed:
+            if self.state is not Negotiation.READY:
+                self.state = Negotiation.FAILED
+            for subscription in list(self._subscriptions):
+                if subscription.id not in self._calls:
+                    lost = error or ErrorObject(ErrorCode.INTERNAL_ERROR, "connection closed")
+                    self._drop(subscription, lost)
+        super()._close(error)

@@ -1,0 +1,1 @@
+"""Codecs: bytes to whole frames and back, without any knowledge of MCP."""

@@ -1,0 +1,86 @@
+"""Pipe = engine + codec: one peer on one ordered byte stream, whatever carries it. Pure: bytes in, bytes and events out."""
+
+from typing import Protocol
+
+from .engine import Engine
+from .errors import ErrorCode, ErrorObject
+from .events import Event
+from .framing.lines import LineCodec
+
+__all__ = ["Codec", "Pipe"]
+
+
+class Codec(Protocol):
+    """What a pipe needs of a framing."""
+
+    oversized: int
+
+    def receive_data(self, data: bytes) -> list[bytes]:
+        """Take bytes and return the whole messages they complete."""
+
+    def receive_eof(self) -> list[bytes]:
+        """Take the end of the stream and return what it completes."""
+
+    def frame(self, messages: list[bytes]) -> bytes:
+        """Return messages as bytes to send."""
+
+
+class Pipe:
+    """One engine on one byte stream; drive it with `receive_*`, `data_to_send`, `events_received`, in this order.
+
+    Args:
+        engine: the role's engine, used by nothing else.
+        codec: the framing; newline-delimited messages by default.
+    """
+
+    __slots__ = ("_codec", "_eof_sent", "engine")
+
+    def __init__(self, engine: Engine, codec: Codec | None = None) -> None:
+        self.engine = engine
+        self._codec: Codec = LineCodec(engine.limits.message_bytes) if codec is None else codec
+        self._eof_sent = False
+
+    def receive_data(self, data: bytes) -> None:
+        """Take bytes as they come, cut anywhere."""
+        self._feed(self._codec.receive_data(data))
+
+    def receive_eof(self) -> None:
+        """Take the end of the peer's bytes; a server still answers what it has read. Idempotent."""
+        self._feed(self._codec.receive_eof())
+        self.engine.receive_end_of_input()
+
+    def _feed(self, messages: list[bytes]) -> None:
+        receive = self.engine.receive_message
+        for message in messages:
+            receive(message)
+        if self._codec.oversized:
+            limit = self.engine.limits.message_bytes
+            error = ErrorObject(ErrorCode.INVALID_REQUEST, f"Invalid request: message longer than {limit} bytes")
+            for _ in range(self._codec.oversized):
+                self.engine.report_violation(error)
+            self._codec.oversized = 0
+
+    def events_received(self) -> list[Event]:
+        """Return what happened since the last call."""
+        return self.engine.events_received()
+
+    def data_to_send(self) -> list[bytes]:
+        """Return the bytes to send since the last call; a last `b""` ends our side of the stream."""
+        messages = self.engine.messages_to_send()
+        data = [self._codec.frame([message.data for message in messages])] if messages else []
+        if self.engine.closed and not self._eof_sent:
+            self._eof_sent = True
+            data.append(b"")
+        return data
+
+    def close_expected(self) -> bool:
+        """Tell whether the stream may be closed: nothing more will be sent or heeded."""
+        return self.engine.closed
+
+    def next_deadline(self) -> float | None:
+        """Return the earliest deadline, absolute on the caller's clock."""
+        return self.engine.next_deadline()
+
+    def handle_deadline(self, now: float) -> None:
+        """Expire what is due."""
+        self.engine.handle_deadline(now)

@@ -1,0 +1,557 @@
+"""The server role: what one server is (`ServerProfile`) and the machine that serves one channel (`ServerEngine`).
+
+A request walks one way: decode → era → context → method → capability → params → event (or a built-in answer).
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, structs
+
+from . import meta, model
+from .capabilities import ClientCapabilities, ServerCapabilities, has, missing
+from .engine import Engine
+from .eras import (
+    LOG_LEVELS,
+    EnvelopeEra,
+    HandshakeEra,
+    Prepared,
+    lacking_for,
+    tasks_declared,
+)
+from .errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
+from .events import Batch, Call, Context, InputRequest, Notification, Outgoing, Request, Result
+from .inputs import StateSealer
+from .jsonrpc import (
+    DECODE_ERRORS,
+    Envelope,
+    RequestId,
+    duplicate_member,
+    encode_error,
+    encode_notification,
+    encode_result,
+    is_compact_call,
+    is_valid_id,
+)
+from .limits import SERVER_LIMITS, Limits
+from .meta import RequestMeta
+from .methods import DECODERS, METHODS, TASKS_EXTENSION, MethodSpec, Role
+from .params import AcknowledgedParams, CallToolParams, CancelledParams, ListenParams, LogParams, PaginatedParams, Params
+from .results import DiscoverResult, EmptyResult, InitializeResult, ListenResult
+from .revisions import REVISIONS, Era, Revision
+from .subscriptions import ChangeNotice, narrow
+from .types import Implementation, LoggingLevel, SubscriptionFilter
+
+__all__ = ["Prepared", "ServerEngine", "ServerProfile"]
+
+def _cancelled(request_id: RequestId, reason: str | None) -> CancelledParams:
+    return CancelledParams(request_id=request_id, reason=UNSET if reason is None else reason)
+
+
+def _undeclared(context: Context, path: str) -> ErrorObject | None:
+    """Return the error for a capability that the client needs and did not declare."""
+    assert isinstance(context.capabilities, ClientCapabilities)
+    lacking = missing([path], context.capabilities)
+    if not lacking:
+        return None
+    data = {"requiredCapabilities": lacking}
+    return ErrorObject(ErrorCode.MISSING_CLIENT_CAPABILITY, "Missing required client capability", data)
+
+
+_NO_META = RequestMeta()
+_NO_PARAMS = Raw(b"{}")
+_decode_meta = msgspec.json.Decoder(RequestMeta).decode
+_decode_params = msgspec.json.Decoder(Params).decode
+
+
+class ServerProfile:
+    """What one server is: shared by all its engines, never changed.
+
+    Args:
+        info: name and version shown to clients.
+        capabilities: what is offered, in the newest shape; a method whose capability is absent answers −32601.
+        revisions: which revisions are served, by default all.
+        instructions: text for the client's model.
+        limits: bounds on what one client can make an engine hold.
+        sealer: seals request state; needed to ask for input in the envelope era with state.
+        cache_hints: `(ttlMs, cacheScope)` by method, for cacheable results that carry none; default `(0, "private")`.
+        methods: rows for methods beyond the specification's.
+        cancels_listens: send `notifications/cancelled` before the result when the server ends a subscription.
+    """
+
+    def __init__(
+        self,
+        info: Implementation,
+        capabilities: ServerCapabilities | None = None,
+        *,
+        revisions: Iterable[Revision] = REVISIONS,
+        instructions: str | None = None,
+        limits: Limits = SERVER_LIMITS,
+        sealer: StateSealer | None = None,
+        cache_hints: Mapping[str, tuple[int, str]] = MappingProxyType({}),
+        methods: Iterable[MethodSpec] = (),
+        cancels_listens: bool = False,
+    ) -> None:
+        self.info = info
+        self.capabilities = capabilities or ServerCapabilities()
+        self.revisions = tuple(sorted(revisions, key=REVISIONS.index))
+        self.instructions = instructions
+        self.limits = limits
+        self.sealer = sealer
+        self.cancels_listens = cancels_listens
+        self.handshakes = {r.name: r for r in self.revisions if r.era is Era.HANDSHAKE}
+        self.envelopes = {r.name: r for r in self.revisions if r.era is Era.ENVELOPE}
+        extra = {spec.name: spec for spec in methods}
+        self.methods: Mapping[str, MethodSpec] = {**METHODS, **extra} if extra else METHODS
+        self._decoders = {**DECODERS, **{s.name: model.decoder(s.params).decode for s in extra.values()}}
+        self._cache_hints = cache_hints
+        self._callable = {r.name: self._callable_in(r, extra) for r in self.revisions}
+        self.envelope_era = EnvelopeEra(self)
+
+    def _callable_in(self, revision: Revision, extra: Mapping[str, MethodSpec]) -> dict[str, MethodSpec]:
+        """Return the requests a client may make in a revision, by method: the version and the capability gate."""
+        rows = {}
+        for name in revision.methods | extra.keys():
+            spec = self.methods[name]
+            path = revision.capability_of(name, spec.requires)
+            if spec.is_request and spec.sender & Role.CLIENT and (path is None or has(self.capabilities, path)):
+                rows[name] = spec
+        return rows
+
+    def find(self, revision: Revision, method: str) -> MethodSpec | None:
+        """Return the row of a method that a client may call in a revision."""
+        return self._callable[revision.name].get(method)
+
+    def decode(self, method: str, raw: bytes | Raw) -> Struct:
+        """Decode a method's params."""
+        return self._decoders[method](raw)
+
+    def cache_hint(self, method: str) -> tuple[int, str]:
+        """Return `(ttlMs, cacheScope)` for results that carry none."""
+        return self._cache_hints.get(method, (0, "private"))
+
+    def unsupported(self, requested: str) -> ErrorObject:
+        """Return the error for a revision that is not served; it names those that are."""
+        data = {"supported": [r.name for r in reversed(self.revisions)], "requested": requested}
+        return ErrorObject(ErrorCode.UNSUPPORTED_VERSION, "Unsupported protocol version", data)
+
+
+class ServerEngine(Engine):
+    """The protocol machine that serves one channel, in both eras at once."""
+
+    role = Role.SERVER
+
+    def __init__(self, profile: ServerProfile) -> None:
+        super().__init__(profile.limits)
+        self.profile = profile
+        self._envelope = profile.envelope_era
+        self._handshake = HandshakeEra(profile)
+        self._listeners: dict[RequestId, tuple[Request, SubscriptionFilter]] = {}
+        self._is_ending = False
+        self._announced: set[tuple[RequestId | None, ChangeNotice]] = set()
+
+    # What comes in
+
+    def _receive_request(self, envelope: Envelope, request_id: RequestId, method: str, batch: Batch | None) -> None:
+        if batch is not None:
+            batch.pending += 1
+        profile = self.profile
+        raw = _NO_PARAMS if envelope.params is UNSET else envelope.params
+        spec = profile.methods.get(method)
+        params: Any = None
+        fault: str | None = None
+        request_meta = _NO_META
+        try:
+            if spec is not None and spec.is_request:
+                params = profile.decode(method, raw)
+        except DECODE_ERRORS as error:
+            fault = str(error)
+        try:
+            raw_meta = (_decode_params(raw) if params is None else params).meta
+            if raw_meta is not UNSET:
+                request_meta = _decode_meta(raw_meta)
+        except DECODE_ERRORS as error:
+            fault = f"_meta: {error}" if fault is None else fault
+        context = self._admit(method, request_meta, params)
+        if type(context) is Context:
+            refusal = self._refusal(context, request_id, method, request_meta, raw, params, fault)
+            if refusal is None:
+                request = Request(
+                    request_id, method, params, context, self.principal, request_meta.progress_token, batch=batch
+                )
+                self._requests[request_id] = request
+                answer = _BUILT_IN.get(method)
+                if answer is None:
+                    self._events.append(request)
+                else:
+                    answer(self, request)
+                return
+        else:
+            refusal = context  # type: ignore[assignment]
+        assert refusal is not None
+        data = encode_error(request_id, refusal)
+        if batch is None:
+            self._outgoing.append(Outgoing(data, request_id, True))
+        else:
+            self._end_batch_member(batch, data)
+
+    def _admit(self, method: str, request_meta: RequestMeta, params: Any) -> Context | ErrorObject:
+        """Classify one message by era and find its context; "each message, no lock" — design of both eras on one pipe."""
+        if not self._envelope.claims(method, request_meta):
+            return self._handshake.admit(method, params)
+        return (
+            EnvelopeEra.lacking(request_meta)
+            or self.check_transport(method, request_meta, params)
+            or self._envelope.admit(request_meta)
+        )
+
+    def check_transport(self, method: str, request_meta: RequestMeta, params: Any) -> ErrorObject | None:
+        """Compare a message with what its transport says of it; HTTP has headers to compare, pipes have none."""
+        return None
+
+    def _refusal(
+        self,
+        context: Context,
+        request_id: RequestId,
+        method: str,
+        request_meta: RequestMeta,
+        raw: Raw,
+        params: Any,
+        fault: str | None,
+    ) -> ErrorObject | None:
+        """Return the error of a request that has a context and still cannot be handled."""
+        if request_id in self._requests:
+            # "MUST NOT have been previously used by the requestor" — basic#requests; the first goes on undisturbed.
+            return ErrorObject(ErrorCode.INVALID_REQUEST, "Invalid request: id is in use")
+        if self.profile.find(context.revision, method) is None:
+            return ErrorObject(ErrorCode.METHOD_NOT_FOUND, "Method not found")
+        path = context.revision.requires.get(method)
+        if path is not None and path.startswith("extensions:"):
+            # What an extension adds exists only between peers that both declared it — basic/versioning#extensions
+            refusal = _undeclared(context, path)
+            if refusal is not None:
+                return refusal
+        if fault is None:
+            fault = self._fault_of(method, raw, params, request_meta)
+        if fault is not None:
+            return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {fault}")
+        if len(self._requests) >= self.limits.requests:
+            data = {"retryable": True, "limit": self.limits.requests}
+            return ErrorObject(ErrorCode.OVERLOADED, "Too many requests in flight", data)
+        return None
+
+    def _fault_of(self, method: str, raw: Raw, params: Any, request_meta: RequestMeta) -> str | None:
+        """Return what is wrong with well-typed params: sizes, and members that appear twice."""
+        limits = self.limits
+        if type(params) is CallToolParams:
+            if len(params.name) > limits.name_bytes:
+                return "name too long"
+            if is_compact_call(raw, params.name, params.arguments, params.meta):
+                return self._fault_of_token(request_meta)
+        elif type(params) is PaginatedParams and params.cursor is not UNSET and params.cursor is not None:
+            if len(params.cursor) > limits.cursor_bytes:
+                return "cursor too long"
+        values = [value for value in structs.astuple(params) if isinstance(value, Raw)]
+        twice = duplicate_member(raw, *values)
+        if twice is None and params.meta is not UNSET:
+            twice = duplicate_member(params.meta)
+        return self._fault_of_token(request_meta) if twice is None else f"duplicate member {twice!r}"
+
+    def _fault_of_token(self, request_meta: RequestMeta) -> str | None:
+        token = request_meta.progress_token
+        if token is UNSET or (is_valid_id(token, self.limits) and len(str(token)) <= self.limits.token_bytes):
+            return None
+        return "progressToken out of range"
+
+    def _receive_other_notification(self, method: str, params: Any) -> None:
+        self._handshake.advance(method)
+        self._events.append(Notification(method, params, self._handshake.context))
+
+    def _settle(self, call: Call, raw: Raw) -> None:
+        self._finish(call)
+        self._events.append(Result(call, raw))
+
+    def _abandon(self, call: Call, reason: str | None) -> None:
+        self._notify("notifications/cancelled", _cancelled(call.id, reason), related_to=call.related_to)
+
+    def _answers_malformed(self) -> bool:
+        return True
+
+    def _cancel_request(self, request: Request, reason: str | None) -> None:
+        self._listeners.pop(request.id, None)
+        super()._cancel_request(request, reason)
+        # Questions asked on behalf of a withdrawn request have no one left to hear the answer.
+        for call in [call for call in self._calls.values() if call.related_to == request.id]:
+            self.cancel(call, "the request was cancelled")
+        self._close_if_done()
+
+    def receive_end_of_input(self) -> None:
+        """Take the end of what the client sends: every request read is still answered, then the engine closes."""
+        if self.closed or self._is_ending:
+            return
+        self._is_ending = True
+        lost = ErrorObject(ErrorCode.INTERNAL_ERROR, "connection closed")
+        for call in list(self._calls.values()):
+            self._lose(call, lost)  # nobody is left to answer what we ask
+        self.end_subscriptions()
+        self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._is_ending and not self._requests:
+            self._close(None)
+
+    # What goes out
+
+    def _reply(self, request: Request, data: bytes) -> None:
+        super()._reply(request, data)
+        self._close_if_done()
+
+    def _era_of(self, context: Context) -> HandshakeEra | EnvelopeEra:
+        return self._envelope if context.revision.era is Era.ENVELOPE else self._handshake
+
+    def send_result(self, request: Request, result: Struct | dict[str, Any] | Raw | Prepared) -> None:
+        """Answer a request; nothing is sent once it was cancelled.
+
+        Args:
+            request: as reported.
+            result: the method's result struct (newest shape, stepped down as the revision needs), or a mapping or raw
+                JSON object that is sent as it is plus what the envelope era adds.
+
+        Raises:
+            LocalProtocolError: the request is already answered.
+            TypeError: the result holds a value that JSON has no form for; the request stays open.
+        """
+        if not request.is_open:
+            self._take(request)
+            return
+        era = self._envelope if request.context.revision.era is Era.ENVELOPE else self._handshake
+        data = encode_result(request.id, era.seal(request, result))
+        self._take(request)
+        self._reply(request, data)
+
+    def send_log(
+        self, request: Request | None, level: LoggingLevel, data: Any, logger: str | None = None
+    ) -> bool:
+        """Log to the client if it wants to hear this level; returns whether anything was sent.
+
+        Args:
+            request: the request being handled; `None` logs outside any, which only the handshake era has.
+        """
+        if level not in LOG_LEVELS:
+            raise LocalProtocolError(f"log level {level!r} is not one of {', '.join(LOG_LEVELS)}")
+        context = self._handshake.context if request is None else request.context
+        if context is None or (request is not None and (not request.is_open or request.is_listen)):
+            return False
+        if not has(self.profile.capabilities, "logging") or not self._era_of(context).may_log(context, level):
+            return False
+        params = LogParams(level=level, data=data, logger=UNSET if logger is None else logger)
+        self._notify("notifications/message", params, related_to=None if request is None else request.id)
+        return True
+
+    def missing_for(self, request: Request, inputs: Mapping[str, InputRequest]) -> dict[str, Any]:
+        """Return the `requiredCapabilities` object of what the client lacks for these inputs; `{}`: nothing."""
+        return lacking_for(request.context, inputs)
+
+    def ask(
+        self,
+        request: Request,
+        inputs: Mapping[str, InputRequest],
+        state: bytes = b"",
+        *,
+        now: float = 0.0,
+        deadline: float | None = None,
+    ) -> list[Call]:
+        """Ask the client for input while handling a request.
+
+        Args:
+            request: an open request; in the envelope era it is answered by this and the client retries it.
+            inputs: what is asked, by key; an empty mapping with state asks for a plain retry.
+            state: what the retry shall bring back, sealed; only the envelope era needs it.
+            now: wall-clock seconds, for the seal's expiry.
+            deadline: for the calls, where calls are made.
+
+        Returns:
+            One open call per input, in order; `[]` when the request was answered instead.
+
+        Raises:
+            LocalProtocolError: the client lacks a capability, the method cannot ask, or the request is not open.
+        """
+        if not request.is_open:
+            raise LocalProtocolError(f"request {request.id!r} is not open")
+        lacking = self.missing_for(request, inputs)
+        if lacking:
+            raise LocalProtocolError(f"the client did not declare {', '.join(lacking)}")
+        return self._era_of(request.context).ask(self, request, inputs, state, deadline=deadline, now=now)
+
+    def read_state(self, request: Request, now: float) -> bytes:
+        """Return the state that an earlier `ask` sealed for this request, `b""` when there is none.
+
+        Raises:
+            RemoteProtocolError: the state is not ours for this principal, method and params, or expired.
+        """
+        text = getattr(request.params, "request_state", UNSET)
+        if text is UNSET:
+            return b""
+        if self.profile.sealer is None:
+            raise RemoteProtocolError(
+                ErrorObject(ErrorCode.INVALID_PARAMS, "requestState is invalid or expired")
+            )
+        return self.profile.sealer.open(
+            text, principal=request.principal, method=request.method, params=request.params, now=now
+        )
+
+    def publish(self, notice: ChangeNotice) -> None:
+        """Tell this channel's client of a change, if it may hear it: each era's way."""
+        if not self.closed:
+            self._handshake.publish(self, notice)
+            self._envelope.publish(self, notice)
+
+    def end_subscriptions(self) -> None:
+        """End every live `subscriptions/listen` gracefully, as on shutdown."""
+        for request, _ in list(self._listeners.values()):
+            self._end_listen(request)
+
+    def _end_listen(self, request: Request) -> None:
+        # The specification says both: cancellation "MUST send notifications/cancelled", subscriptions "SHOULD respond
+        # … with a completion result". Peers accept the result; the notification comes first where the profile says so.
+        del self._listeners[request.id]
+        if self.profile.cancels_listens:
+            self._notify("notifications/cancelled", _cancelled(request.id, None), related_to=request.id)
+        self.send_result(request, ListenResult(meta={meta.SUBSCRIPTION_ID: request.id}))
+
+    # For the eras
+
+    @property
+    def listeners(self) -> list[tuple[Request, SubscriptionFilter]]:
+        """The live subscriptions and what each honours."""
+        return list(self._listeners.values())
+
+    def peek_id(self) -> int:
+        """Return the id the next call will get."""
+        return self._last_id + 1
+
+    def call_peer(self, method: str, body: bytes, *, related_to: RequestId | None, deadline: float | None) -> Call:
+        """Send a request to the client."""
+        call = self._new_call(method, body, related_to=related_to)
+        if deadline is not None:
+            self._deadlines.arm(call, deadline)
+        self._emit_request(call, b"" if body == b"{}" else body)
+        return call
+
+    def ping(self, *, deadline: float | None = None) -> Call:
+        """Ask the client of a handshake connection for a sign of life.
+
+        Raises:
+            LocalProtocolError: there is no handshake connection.
+        """
+        if self._handshake.context is None:
+            raise LocalProtocolError("there is no ping without a handshake")
+        return self.call_peer("ping", b"", related_to=None, deadline=deadline)
+
+    def reply(self, request: Request, data: bytes) -> None:
+        """Send an encoded response."""
+        if self._take(request):
+            self._reply(request, data)
+
+    def announce(self, notice: ChangeNotice, method: str, body: bytes, *, related_to: Request | None = None) -> None:
+        """Send a change notification, unless the same one is still waiting to be sent."""
+        stream = None if related_to is None else related_to.id
+        if (stream, notice) not in self._announced:
+            self._announced.add((stream, notice))
+            self._outgoing.append(Outgoing(encode_notification(method, body), stream))
+
+    def messages_to_send(self) -> list[Outgoing]:
+        """Return what is to be sent since the last call, encoded, in order."""
+        if self._announced:
+            self._announced.clear()
+        return super().messages_to_send()
+
+    # Built-in answers
+
+    def _answer_initialize(self, request: Request) -> None:
+        context = request.context
+        self._handshake.advance(request.method)
+        self._handshake.context = context
+        self._revision = context.revision
+        result = InitializeResult(
+            protocol_version=context.revision.name,
+            capabilities=self.profile.capabilities,
+            server_info=self.profile.info,
+            instructions=UNSET if self.profile.instructions is None else self.profile.instructions,
+        )
+        self.send_result(request, result)
+
+    def _answer_ping(self, request: Request) -> None:
+        self.send_result(request, EmptyResult())
+
+    def _answer_discover(self, request: Request) -> None:
+        profile = self.profile
+        result = DiscoverResult(
+            supported_versions=[r.name for r in reversed(profile.revisions)],
+            capabilities=profile.capabilities,
+            instructions=UNSET if profile.instructions is None else profile.instructions,
+        )
+        self.send_result(request, result)
+
+    def _answer_set_level(self, request: Request) -> None:
+        self._handshake.log_level = request.params.level
+        self.send_result(request, EmptyResult())
+
+    def _answer_subscribe(self, request: Request) -> None:
+        watched = self._handshake.watched
+        if len(watched) >= self.limits.subscription_uris and request.params.uri not in watched:
+            why = f"more than {self.limits.subscription_uris} subscriptions"
+            self.send_error(request, ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {why}"))
+            return
+        watched.add(request.params.uri)
+        self.send_result(request, EmptyResult())
+
+    def _answer_unsubscribe(self, request: Request) -> None:
+        self._handshake.watched.discard(request.params.uri)
+        self.send_result(request, EmptyResult())
+
+    def _answer_listen(self, request: Request) -> None:
+        params = request.params
+        assert isinstance(params, ListenParams)
+        asked = params.notifications
+        declares_tasks = tasks_declared(request.context)
+        error = None
+        if asked.task_ids is not UNSET and not declares_tasks:
+            error = _undeclared(request.context, f"extensions:{TASKS_EXTENSION}")
+        elif any(
+            keys is not UNSET and len(keys) > self.limits.subscription_uris
+            for keys in (asked.resource_subscriptions, asked.task_ids)
+        ):
+            why = f"more than {self.limits.subscription_uris} entries in one filter"
+            error = ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {why}")
+        elif len(self._listeners) >= self.limits.subscriptions:
+            why = f"more than {self.limits.subscriptions} subscriptions"
+            error = ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {why}")
+        if error is not None:
+            self.send_error(request, error)
+            return
+        serves_tasks = declares_tasks and has(self.profile.capabilities, f"extensions:{TASKS_EXTENSION}")
+        honoured = narrow(asked, self.profile.capabilities, tasks=serves_tasks)
+        request.is_listen = True
+        self._listeners[request.id] = (request, honoured)
+        # "The server MUST send notifications/subscriptions/acknowledged as the first message" — basic/patterns/subscriptions
+        tag = Raw(model.encode({meta.SUBSCRIPTION_ID: request.id}))
+        acknowledged = AcknowledgedParams(notifications=honoured, meta=tag)
+        self._notify("notifications/subscriptions/acknowledged", acknowledged, related_to=request.id)
+
+    def _close(self, error: ErrorObject | None) -> None:
+        super()._close(error)
+        self._listeners.clear()
+
+
+_BUILT_IN: dict[str, Callable[[ServerEngine, Request], None]] = {
+    "initialize": ServerEngine._answer_initialize,
+    "ping": ServerEngine._answer_ping,
+    "server/discover": ServerEngine._answer_discover,
+    "logging/setLevel": ServerEngine._answer_set_level,
+    "resources/subscribe": ServerEngine._answer_subscribe,
+    "resources/unsubscribe": ServerEngine._answer_unsubscribe,
+    "subscriptions/listen": ServerEngine._answer_listen,
+}
