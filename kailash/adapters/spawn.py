@@ -37,6 +37,7 @@ for signal in TERM KILL; do
 done
 """
 
+_GRACE = 2.0
 _POLL = 0.01
 _CLIENT_LIMITS = ChannelLimits()
 
@@ -54,6 +55,8 @@ class Process:
         self._popen = popen
         self._tail = tail
         self._exited = anyio.Event()
+        self._status: int | None = None
+        self._is_gone = False  # the whole group
         self._watchdog: subprocess.Popen[bytes] | None = None
         self._watcher: Owner | None = None
         self._closer: Owner | None = None
@@ -66,7 +69,7 @@ class Process:
     @property
     def returncode(self) -> int | None:
         """The exit status, minus the signal that killed it, or None while it runs."""
-        return self._popen.returncode
+        return self._status if self._status is not None else self._popen.returncode
 
     def stderr_tail(self, *, lines: int = 20) -> str:
         """Return the last lines the process wrote to standard error."""
@@ -75,16 +78,15 @@ class Process:
     async def wait(self) -> int:
         """Wait for the process to exit and return its status."""
         await self._exited.wait()
-        return self._popen.returncode
+        status = self.returncode
+        return 0 if status is None else status
 
-    async def aclose(self, *, grace: float = 2.0) -> None:
+    async def aclose(self, *, grace: float = _GRACE) -> None:
         """End the process and everything in its group, politely first; idempotent.
 
         A cancelled caller stops waiting; the ladder is climbed to its end all the same.
         """
-        if self._closer is None:
-            self._closer = spawn_owner(self._descend, grace, name="kailash process end")
-        await self._closer.wait()
+        await self._end(grace).wait()
 
     # --- start ------------------------------------------------------------------------------------
 
@@ -96,12 +98,23 @@ class Process:
 
     async def _watch(self) -> None:
         try:
-            await _wait_exit(self._popen)
-        finally:
-            self._popen.poll()
+            self._status = await _exit_status(self._popen)
             self._exited.set()
+            await self.channel.wait_closed()
+        except BaseException:
+            # The loop is being shut down and nobody has closed us: nothing may stay behind.
+            self.destroy()
+            self._exited.set()
+            raise
+        # Exited by itself and nothing left to read: no zombie waits for somebody to call `aclose`.
+        self._end(_GRACE)
 
     # --- end --------------------------------------------------------------------------------------
+
+    def _end(self, grace: float) -> Owner:
+        if self._closer is None:
+            self._closer = spawn_owner(self._descend, grace, name="kailash process end")
+        return self._closer
 
     async def _descend(self, grace: float) -> None:
         try:
@@ -110,13 +123,9 @@ class Process:
             # Even when the leader has gone: what it left in its group goes too.
             if self._signal(_SIGTERM):
                 await self._wait_group(grace)
-                self._signal(_SIGKILL)
-                await self._wait_exit(1.0)
         finally:
             # Synchronous: a loop that is being shut down must leave nothing behind either.
             self.destroy()
-            self.channel.abort()
-            self._tail.close()
         with anyio.CancelScope(shield=True):
             await self.channel.wait_closed()
             await self._tail.wait_closed()
@@ -134,6 +143,8 @@ class Process:
             watchdog.wait()
             if watchdog.stdin is not None:
                 watchdog.stdin.close()
+        self.channel.abort()
+        self._tail.close()
 
     async def _wait_exit(self, grace: float) -> None:
         with anyio.move_on_after(grace):
@@ -142,11 +153,16 @@ class Process:
     async def _wait_group(self, grace: float) -> None:
         with anyio.move_on_after(grace):
             await self._exited.wait()
+            # Until here the unreaped leader kept its id, and so the group's, from being used again;
+            # from here on the members that are left do.
+            self._popen.wait()
             while self._signal(0):  # noqa: ASYNC110 - a group has no event for its end
                 await anyio.sleep(_POLL)
 
     def _signal(self, number: int) -> bool:
         # Returns whether anything was there to get the signal.
+        if self._is_gone:
+            return False
         if sys.platform == "win32":
             if self._popen.poll() is None and number:
                 self._popen.terminate()
@@ -154,6 +170,7 @@ class Process:
         try:
             os.killpg(self.pid, number)
         except ProcessLookupError:
+            self._is_gone = True
             return False
         except PermissionError:
             # macOS says so of a group of zombies, Linux of members that changed their user.
@@ -204,7 +221,6 @@ async def spawn_process(
     _close(theirs)
     tail = ErrorTail(stderr_limit, on_stderr)
     process = Process(popen, tail)
-    process.start(watchdog=watchdog)
     try:
         with anyio.CancelScope(shield=True):  # a few turns of the loop, and nothing half-open
             await tail.open(our_stderr)
@@ -219,9 +235,11 @@ async def spawn_process(
                 keep_reading=True,
             )
     except BaseException:
-        process.destroy()
+        popen.kill()
+        popen.wait()
         tail.close()
         raise
+    process.start(watchdog=watchdog)
     return process
 
 
@@ -303,7 +321,8 @@ def _start_watchdog(pgid: int, grace: float) -> subprocess.Popen[bytes] | None:
         return None
 
 
-async def _wait_exit(popen: subprocess.Popen[bytes]) -> None:
+async def _exit_status(popen: subprocess.Popen[bytes]) -> int:
+    # Without reaping wherever that is possible: see `_wait_group`.
     if hasattr(os, "pidfd_open"):
         try:
             pidfd = os.pidfd_open(popen.pid)
@@ -314,9 +333,18 @@ async def _wait_exit(popen: subprocess.Popen[bytes]) -> None:
                 await anyio.wait_readable(pidfd)
             finally:
                 os.close(pidfd)
-            return
+            return _peek(popen)
     pool = WorkerPool(limit=1, queue=0, idle=0.1)
     try:
-        await pool.run(popen.wait)
+        return await pool.run(popen.wait)
     finally:
         pool.close()
+
+
+def _peek(popen: subprocess.Popen[bytes]) -> int:
+    found = None
+    with contextlib.suppress(ChildProcessError):  # reaped by someone else's handler
+        found = os.waitid(os.P_PID, popen.pid, os.WEXITED | os.WNOWAIT)
+    if found is None:
+        return popen.wait()
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status

@@ -47,11 +47,16 @@ async def open_wire(
     channel = AsyncioChannel(pipe, **options)
     if on_open is not None:
         on_open(channel)
-    if _same_socket(read_fd, write_fd):
-        os.close(write_fd)
-        await loop.loop.create_connection(lambda: DuplexProtocol(channel), sock=socket.socket(fileno=read_fd))
-        return channel
-    await _attach_pipes(loop.loop, channel, read_fd, write_fd)
+    connect = _connect_socket if _same_socket(read_fd, write_fd) else _connect_pipes
+    # In a task of its own that is not cancelled with us: a transport cancelled while it connects
+    # leaves the file half handed over, and uvloop then closes the descriptor behind its back.
+    task = loop.loop.create_task(connect(loop.loop, channel, read_fd, write_fd))
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        channel.abort()
+        raise
     return channel
 
 
@@ -67,18 +72,19 @@ def is_watchable(fd: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-async def _attach_pipes(loop: asyncio.AbstractEventLoop, channel: AsyncioChannel, read_fd: int, write_fd: int) -> None:
+async def _connect_socket(
+    loop: asyncio.AbstractEventLoop, channel: AsyncioChannel, read_fd: int, write_fd: int
+) -> None:
+    os.close(write_fd)
+    await loop.create_connection(lambda: DuplexProtocol(channel), sock=socket.socket(fileno=read_fd))
+
+
+async def _connect_pipes(loop: asyncio.AbstractEventLoop, channel: AsyncioChannel, read_fd: int, write_fd: int) -> None:
     # The writing side first: the first bytes read may be answered at once.
     writer = os.fdopen(write_fd, "wb", buffering=0)
+    await loop.connect_write_pipe(lambda: WriteSide(channel), writer)
     reader = os.fdopen(read_fd, "rb", buffering=0)
-    try:
-        await loop.connect_write_pipe(lambda: WriteSide(channel), writer)
-        await loop.connect_read_pipe(lambda: ReadSide(channel), reader)
-    except BaseException:
-        channel.abort()
-        reader.close()
-        writer.close()
-        raise
+    await loop.connect_read_pipe(lambda: ReadSide(channel), reader)
 
 
 def _same_socket(read_fd: int, write_fd: int) -> bool:

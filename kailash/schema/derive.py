@@ -160,7 +160,7 @@ def _about(name: str, message: str, place: str, value: Any) -> ArgumentError:
 
 
 def _integral(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+    if isinstance(value, float) and value.is_integer():
         return int(value)
     if isinstance(value, list):
         return [_integral(item) for item in value]

@@ -73,9 +73,9 @@ def is_native(annotation: Any) -> bool:
 
 class _Normaliser:
     def __init__(self) -> None:
-        self._stand_ins: dict[type, type[Marker]] = {}
-        self._active: set[type] = set()
-        self._met_active: set[type] = set()
+        self._stand_ins: dict[Any, type[Marker]] = {}
+        self._active: set[Any] = set()
+        self._met_active: set[Any] = set()
 
     def run(self, annotation: Any) -> Any:
         while True:
@@ -100,7 +100,7 @@ class _Normaliser:
         if base is Any or base in _LEAVES if isinstance(base, type) else base is Any:
             return base
         if isinstance(base, typing.TypeVar):
-            return self.visit(base.__bound__) if base.__bound__ is not None else Any
+            return self.visit(_filled(base))
         if isinstance(base, typing.NewType):
             inner = self.visit(base.__supertype__)
             return base if inner is base.__supertype__ else inner
@@ -195,31 +195,29 @@ class _Normaliser:
         )
 
     def _fields(self, base: Any, cls: type) -> Any:
-        if cls in self._stand_ins:
-            marker = self._stand_ins[cls]
+        if base in self._stand_ins:
+            marker = self._stand_ins[base]
             if isinstance(marker.plan, FieldsPlan) and marker.plan.struct is None:
-                self._fill(marker.plan, cls)
+                self._fill(marker.plan, base, cls)
             return marker
-        if cls in self._active:
-            self._met_active.add(cls)
+        if base in self._active:
+            self._met_active.add(base)
             return base
-        if is_native(base) and self._keeps_fields(cls):
+        if is_native(base) and self._keeps_fields(base, cls):
             return base
-        if base is not cls:
-            raise TypeError(f"{ann.type_name(base)}: a generic class needs fields msgspec can read")
-        plan = FieldsPlan(cls)
-        marker = self._stand_ins[cls] = mark(plan, cls.__name__)
-        self._fill(plan, cls)
+        plan = FieldsPlan(base)
+        marker = self._stand_ins[base] = mark(plan, cls.__name__)
+        self._fill(plan, base, cls)
         return marker
 
-    def _keeps_fields(self, cls: type) -> bool:
+    def _keeps_fields(self, base: Any, cls: type) -> bool:
         """Tell whether every field of a class is read as it is declared."""
-        self._active.add(cls)
+        self._active.add(base)
         try:
             # `==`, not `is`: a field's annotation is evaluated anew every time it is asked for.
-            return all(self._field_type(cls, entry) == entry.type for entry in _entries(cls))
+            return all(self._field_type(cls, x) == x.type for x in _entries_of(base, cls))
         finally:
-            self._active.discard(cls)
+            self._active.discard(base)
 
     def _field_type(self, cls: type, entry: Entry) -> Any:
         try:
@@ -227,9 +225,9 @@ class _Normaliser:
         except TypeError as error:
             raise TypeError(f"field {entry.name!r} of {cls.__name__}: {error}") from None
 
-    def _fill(self, plan: FieldsPlan, cls: type) -> None:
+    def _fill(self, plan: FieldsPlan, base: Any, cls: type) -> None:
         plan.struct = msgspec.Struct  # not None: a recursive visit must not come back here
-        entries = list(_entries(cls))
+        entries = list(_entries_of(base, cls))
         fields: list[Any] = []
         for entry in entries:
             kind = self._field_type(cls, entry)
@@ -314,6 +312,25 @@ def _struct_options(cls: type) -> dict[str, Any]:
         "tag": config.tag,
         "tag_field": config.tag_field,
     }
+
+
+def _entries_of(base: Any, cls: Any) -> Iterator[Entry]:
+    """The fields of a class or of `Class[int]`, their type variables filled in."""
+    arguments = dict(zip(getattr(cls, "__parameters__", ()), get_args(base), strict=False))
+    for entry in _entries(cls):
+        hint = entry.type
+        if isinstance(hint, typing.TypeVar):
+            yield msgspec.structs.replace(entry, type=arguments.get(hint, _filled(hint)))
+        elif inner := getattr(hint, "__parameters__", ()):
+            wanted = tuple(arguments.get(variable, _filled(variable)) for variable in inner)
+            yield msgspec.structs.replace(entry, type=hint[wanted])
+        else:
+            yield entry
+
+
+def _filled(variable: Any) -> Any:
+    """What an open type variable stands for."""
+    return Any if variable.__bound__ is None else variable.__bound__
 
 
 def _entries(cls: Any) -> Iterator[Entry]:

@@ -485,3 +485,26 @@ async def test_wait_closed_and_drain_serve_many_waiters() -> None:
                     group.start_soon(wait)
                 await anyio.wait_all_tasks_blocked()
                 channel.abort()
+
+
+@pytest.mark.parametrize("kind", ["pipes", "socket"])
+async def test_a_cancelled_start_leaves_nothing_open(kind: str) -> None:
+    runtime = Client()
+    read_fd, write_fd, far = far_ends(kind)
+    channels: list[Channel] = []
+    with anyio.CancelScope() as scope:
+        scope.cancel()
+        await open_wire(
+            runtime.pipe,
+            read_fd,
+            write_fd,
+            on_open=channels.append,
+            on_events=runtime.on_events,
+            on_closed=runtime.on_closed,
+        )
+    (channel,) = channels
+    channel.abort()  # where opening needs no wait it was not cancelled either
+    await within(2, channel.wait_closed)
+    assert runtime.closed == [None]
+    await far.read_until(lambda: far.at_end)
+    far.close()

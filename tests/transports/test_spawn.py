@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 
 from kailash.adapters.environment import child_environment
@@ -145,6 +146,22 @@ async def test_a_process_that_dies_ends_the_connection() -> None:
         assert client.events == ["closed"]
         await until(lambda: process.stderr_tail())
         assert process.stderr_tail() == "last words"
+        await until(lambda: not has_children())  # nobody has called aclose
+
+
+async def test_a_loop_that_ends_leaves_no_process() -> None:
+    pids: list[int] = []
+
+    async def main() -> None:
+        client = Client()
+        process = await spawn_process(sys.executable, ["-c", STUBBORN], pipe=client.pipe, on_events=client.on_events)
+        pids.append(process.pid)
+        await until(lambda: client.lines)
+
+    for backend in ("asyncio", "trio"):
+        await anyio.to_thread.run_sync(lambda name=backend: anyio.run(main, backend=name))
+    assert not any(map(is_alive, pids))
+    assert not has_children()
 
 
 async def test_writing_to_a_process_that_died_is_an_orderly_failure() -> None:

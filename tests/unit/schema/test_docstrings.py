@@ -78,7 +78,7 @@ def test_google_sections_are_found() -> None:
         "options": "More: of it.",
     }
     assert doc.returns == "the best one."
-    assert doc.description == "Find a flight.\n\nCheapest first.\n\n\nNote:\n    Prices change."
+    assert doc.description == "Find a flight.\n\nCheapest first.\n\nNote:\n    Prices change."
     assert "KeyError" not in doc.description
 
 

@@ -1,0 +1,623 @@
+"""`MCPClient`: typed calls to one server, or to servers named per call."""
+
+import warnings
+from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from types import TracebackType
+from typing import Any, TypeVar
+
+import anyio
+import msgspec
+from msgspec import UNSET, Raw, Struct
+
+from protocol import model
+from protocol.client import ClientEngine, ClientProfile
+from protocol.events import Change, Notification
+from protocol.jsonrpc import DECODE_ERRORS
+from protocol.limits import CLIENT_LIMITS, Limits
+from protocol.params import (
+    CallToolParams,
+    CompleteParams,
+    EmptyParams,
+    GetPromptParams,
+    PaginatedParams,
+    ReadResourceParams,
+    SetLevelParams,
+)
+from protocol.results import (
+    CallToolResult,
+    CompleteResult,
+    EmptyResult,
+    GetPromptResult,
+    ListPromptsResult,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
+    ListToolsResult,
+    ReadResourceResult,
+)
+from protocol.revisions import REVISIONS, Era, find
+from protocol.types import (
+    Completion,
+    CompletionArgument,
+    CompletionContext,
+    Implementation,
+    LoggingLevel,
+    Prompt,
+    PromptReference,
+    Resource,
+    ResourceTemplate,
+    ResourceTemplateReference,
+    SubscriptionFilter,
+    Tool,
+)
+
+from ..errors import MCPError, MCPErrorCode, ToolError, TransportError, ValidationError
+from ..schema import dumps
+from .caching import ResponseCache
+from .config import ClientConfig
+from .connect import Connection, connect
+from .inputs import InputHandlers, Roots
+from .results import ResourceResult, ToolResult, plain_arguments
+from .session import CallOptions, ClientSession, ProgressHandler
+
+__all__ = ["MCPClient"]
+
+R = TypeVar("R", bound=Struct)
+
+_MOST_PAGES = 250
+_MOST_ITEMS = 100_000
+
+
+class MCPClient:
+    """A client of one server, or, without a config, of servers named in each call.
+
+    `async with client:` or `open()` and `aclose()`, from any tasks in any order.
+
+    Args:
+        config: a mapping (keys: see `ClientConfig`), or an `MCPServer` of this process.
+        sampling_handler, elicitation_handler, roots: answer what the server asks; see `InputHandlers`.
+        log_handler: gets each log message, with `level`, `data` and `logger`.
+        change_handler: gets each `Change` the server tells of.
+        stderr_handler: gets the standard error of a stdio server, as bytes.
+        client_info: shown to servers; default the config's name and this package's version.
+        revisions: names of the protocol revisions to speak; default all five.
+        log_level: least level of log messages wanted from the start.
+        cache: keep results for as long as the server allows.
+        raise_on_error: raise `MCPError` for a tool result that is an error.
+        limits: bounds on what a server can make the client hold.
+    """
+
+    def __init__(
+        self,
+        config: Any = None,
+        *,
+        sampling_handler: Callable[..., Any] | None = None,
+        elicitation_handler: Callable[..., Any] | None = None,
+        roots: Roots | None = None,
+        sampling_tools: bool = False,
+        elicitation_modes: Iterable[str] = ("form",),
+        log_handler: Callable[..., Any] | None = None,
+        change_handler: Callable[[Change], Any] | None = None,
+        notification_handler: Callable[[Notification], Any] | None = None,
+        stderr_handler: Callable[[bytes], object] | None = None,
+        client_info: Implementation | None = None,
+        revisions: Iterable[str] | None = None,
+        log_level: LoggingLevel | None = None,
+        cache: bool = True,
+        raise_on_error: bool = True,
+        limits: Limits = CLIENT_LIMITS,
+    ) -> None:
+        from .. import __version__
+
+        self.config = None if config is None else ClientConfig.of(config)
+        name = "kailash-mcp-client" if self.config is None else self.config.name
+        self._handlers = InputHandlers(
+            sampling_handler,
+            elicitation_handler,
+            roots,
+            sampling_tools=sampling_tools,
+            elicitation_modes=elicitation_modes,
+        )
+        self._profile = ClientProfile(
+            client_info or Implementation(name=name, version=__version__),
+            self._handlers.capabilities(),
+            revisions=_revisions(revisions),
+            limits=limits,
+        )
+        self._log_handler = log_handler
+        self._change_handler = change_handler
+        self._notification_handler = notification_handler
+        self._stderr_handler = stderr_handler
+        self._log_level = log_level
+        self._raise_on_error = raise_on_error
+        self._cache = ResponseCache() if cache else None
+        self._output_schemas: dict[str, dict[str, Any]] = {}
+        self._connection: Connection | None = None
+        self._lock: anyio.Lock | None = None
+        self._others: dict[Hashable, MCPClient] = {}
+        self._options: dict[str, Any] = {
+            "sampling_handler": sampling_handler,
+            "elicitation_handler": elicitation_handler,
+            "roots": roots,
+            "sampling_tools": sampling_tools,
+            "elicitation_modes": tuple(elicitation_modes),
+            "log_handler": log_handler,
+            "change_handler": change_handler,
+            "client_info": client_info,
+            "revisions": revisions if revisions is None else tuple(revisions),
+            "log_level": log_level,
+            "cache": cache,
+            "raise_on_error": raise_on_error,
+            "limits": limits,
+        }
+
+    # Life
+
+    def validate(self) -> dict[str, Any]:
+        """Return `{"valid": bool, "problems": [...]}`; each problem says what to change."""
+        problems = ["no config"] if self.config is None else self.config.problems()
+        return {"valid": not problems, "problems": problems}
+
+    async def open(self) -> "MCPClient":
+        """Connect, if not connected; may be called again after the connection was lost.
+
+        Raises:
+            TransportError: the server cannot be reached, or the config is incomplete.
+        """
+        if self.config is None:
+            return self  # servers are named in each call
+        if self._lock is None:
+            self._lock = anyio.Lock()
+        async with self._lock:
+            if self._connection is not None and self._connection.session.is_closed:
+                stale, self._connection = self._connection, None
+                await stale.aclose()
+            if self._connection is None:
+                problems = self.config.problems()
+                if problems:
+                    raise TransportError(f"no connection possible: {'; '.join(problems)}")
+                self._connection = await connect(self.config, self._make_session, self._stderr_handler)
+                await self._announce_level()
+        return self
+
+    async def aclose(self) -> None:
+        """Disconnect and leave nothing behind; harmless when not connected."""
+        connection, self._connection = self._connection, None
+        with anyio.CancelScope(shield=True):
+            if connection is not None:
+                await connection.aclose()
+            while self._others:
+                _, other = self._others.popitem()
+                await other.aclose()
+        if self._cache is not None:
+            self._cache.clear()
+
+    async def __aenter__(self) -> "MCPClient":
+        return await self.open()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __del__(self) -> None:
+        if getattr(self, "_connection", None) is not None:
+            warnings.warn(f"{self!r} was never closed: use `async with`, or aclose()", ResourceWarning, stacklevel=2)
+
+    def __repr__(self) -> str:
+        return f"MCPClient({'per call' if self.config is None else self.config.endpoint})"
+
+    def _make_session(self) -> ClientSession:
+        assert self.config is not None
+        return ClientSession(
+            ClientEngine(self._profile),
+            self._handlers,
+            on_log=self._log_handler,
+            on_change=self._changed,
+            on_notification=self._notification_handler,
+            endpoint=self.config.endpoint,
+        )
+
+    async def _session(self) -> ClientSession:
+        connection = self._connection
+        if connection is None or connection.session.is_closed:
+            if self.config is None:
+                raise TransportError("no connection: this client has no config; name the server in the call")
+            await self.open()
+            connection = self._connection
+            assert connection is not None
+        return connection.session
+
+    def _changed(self, change: Change) -> None:
+        if self._cache is not None:
+            self._cache.change(change)
+        if self._change_handler is not None:
+            self._change_handler(change)
+
+    # What is known of the server
+
+    @property
+    def is_connected(self) -> bool:
+        """Tell whether a connection is open."""
+        return self._connection is not None and not self._connection.session.is_closed
+
+    @property
+    def protocol_version(self) -> str | None:
+        """The negotiated revision."""
+        context = self._context
+        return None if context is None else context.revision.name
+
+    @property
+    def server_info(self) -> Implementation | None:
+        """The server's self-reported identity."""
+        context = self._context
+        return None if context is None else context.peer
+
+    @property
+    def server_capabilities(self) -> Any:
+        """What the server declared."""
+        context = self._context
+        return None if context is None else context.capabilities
+
+    @property
+    def instructions(self) -> str | None:
+        """What the server says about its use."""
+        context = self._context
+        return None if context is None else context.instructions
+
+    @property
+    def _context(self) -> Any:
+        return None if self._connection is None else self._connection.session.context
+
+    # Tools
+
+    async def call_tool(
+        self,
+        *target: Any,
+        server_config: Any = None,
+        tool_name: str | None = None,
+        arguments: Any = None,
+        params: Any = None,
+        timeout: float | None = None,
+        total_timeout: float | None = None,
+        on_progress: ProgressHandler | None = None,
+        meta: Mapping[str, Any] | None = None,
+        raise_on_error: bool | None = None,
+    ) -> ToolResult:
+        """Call a tool: `call_tool(tool, arguments)`, or `call_tool(server, tool, arguments)` with a config per call.
+
+        Args:
+            timeout: seconds without progress; default from the config.
+            total_timeout: seconds at all; default from the config.
+            on_progress: gets progress, total and message of each progress notification.
+            meta: further `_meta` members of the request.
+            raise_on_error: default as the client was made.
+
+        Raises:
+            MCPError: the tool failed (its own code), or the call did.
+        """
+        server, tool, given = _target(target, server_config, tool_name, arguments, params, self.config is None)
+        if server is not None:
+            other = self._other(server)
+            return await other.call_tool(
+                tool,
+                given,
+                timeout=timeout,
+                total_timeout=total_timeout,
+                on_progress=on_progress,
+                meta=meta,
+                raise_on_error=raise_on_error,
+            )
+        if self.config is not None and self.config.problems():
+            # A call that cannot be made is a failed call, whatever the tool.
+            raise ToolError(f"cannot call {tool!r}: {'; '.join(self.config.problems())}")
+        wire = CallToolParams(name=tool, arguments=UNSET if given is None else Raw(dumps(plain_arguments(given))))
+        raw, _ = await self._call(
+            "tools/call", wire, timeout=timeout, total_timeout=total_timeout, on_progress=on_progress, meta=meta
+        )
+        result = ToolResult(_read(raw, CallToolResult))
+        if result.is_error:
+            if self._raise_on_error if raise_on_error is None else raise_on_error:
+                raise result.error()
+        else:
+            self._check_output(tool, result)
+        return result
+
+    def _check_output(self, tool: str, result: ToolResult) -> None:
+        """Check structured content against the schema listed for the tool, if its list was fetched."""
+        schema = self._output_schemas.get(tool)
+        if schema is None or not result.has_structured_content:
+            return
+        from ..schema.compile import compile_schema
+
+        wrong = compile_schema(schema).check(result.structured_content)
+        if wrong is not None:
+            raise ValidationError(f"tool {tool!r} broke its output schema: {wrong}")
+
+    async def list_tools(self) -> list[Tool]:
+        """Return all tools, over all pages."""
+        tools = [tool async for tool in self.iter_tools()]
+        self._output_schemas = {
+            tool.name: tool.output_schema for tool in tools if isinstance(tool.output_schema, dict)
+        }
+        return tools
+
+    def iter_tools(self) -> AsyncIterator[Tool]:
+        """Iterate over the tools, page by page."""
+        return self._pages("tools/list", ListToolsResult, "tools")
+
+    discover_tools = list_tools
+
+    # Resources and prompts
+
+    async def list_resources(self) -> list[Resource]:
+        """Return all resources, over all pages."""
+        return [item async for item in self.iter_resources()]
+
+    def iter_resources(self) -> AsyncIterator[Resource]:
+        """Iterate over the resources, page by page."""
+        return self._pages("resources/list", ListResourcesResult, "resources")
+
+    async def list_resource_templates(self) -> list[ResourceTemplate]:
+        """Return all resource templates, over all pages."""
+        return [item async for item in self.iter_resource_templates()]
+
+    def iter_resource_templates(self) -> AsyncIterator[ResourceTemplate]:
+        """Iterate over the resource templates, page by page."""
+        return self._pages("resources/templates/list", ListResourceTemplatesResult, "resource_templates")
+
+    async def read_resource(self, uri: str, *, timeout: float | None = None) -> ResourceResult:
+        """Return what a resource holds."""
+        cached = self._cached("resources/read", uri)
+        if cached is not None:
+            return ResourceResult(cached)
+        raw, is_cacheable = await self._call("resources/read", ReadResourceParams(uri=uri), timeout=timeout)
+        result = _read(raw, ReadResourceResult)
+        if is_cacheable:
+            self._keep("resources/read", uri, raw, result)
+        return ResourceResult(result)
+
+    async def list_prompts(self) -> list[Prompt]:
+        """Return all prompts, over all pages."""
+        return [item async for item in self.iter_prompts()]
+
+    def iter_prompts(self) -> AsyncIterator[Prompt]:
+        """Iterate over the prompts, page by page."""
+        return self._pages("prompts/list", ListPromptsResult, "prompts")
+
+    async def get_prompt(
+        self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout: float | None = None
+    ) -> GetPromptResult:
+        """Return a filled-in prompt; argument values that are not text are sent as JSON."""
+        texts: Any = UNSET
+        if arguments is not None:
+            texts = {k: v if isinstance(v, str) else dumps(plain_arguments(v)).decode() for k, v in arguments.items()}
+        raw, _ = await self._call("prompts/get", GetPromptParams(name=name, arguments=texts), timeout=timeout)
+        return _read(raw, GetPromptResult)
+
+    async def complete(
+        self,
+        argument: str,
+        value: str,
+        *,
+        prompt: str | None = None,
+        template: str | None = None,
+        context: Mapping[str, str] | None = None,
+    ) -> Completion:
+        """Return suggestions for an argument of a prompt or a variable of a resource template."""
+        if (prompt is None) == (template is None):
+            raise TypeError("complete an argument of a prompt= or of a template=")
+        ref: Any = PromptReference(name=prompt) if prompt is not None else ResourceTemplateReference(uri=template or "")
+        wire = CompleteParams(
+            ref=ref,
+            argument=CompletionArgument(name=argument, value=value),
+            context=UNSET if context is None else CompletionContext(arguments=dict(context)),
+        )
+        raw, _ = await self._call("completion/complete", wire)
+        return _read(raw, CompleteResult).completion
+
+    # Everything else
+
+    async def ping(self, *, timeout: float | None = None) -> None:
+        """Return when the server has given a sign of life."""
+        session = await self._session()
+        is_stateless = session.context is not None and session.context.revision.era is Era.ENVELOPE
+        method = "server/discover" if is_stateless else "ping"  # the envelope era has no ping
+        raw, _ = await self._call(method, EmptyParams(), timeout=timeout)
+        _read(raw, EmptyResult)
+
+    async def set_log_level(self, level: LoggingLevel) -> None:
+        """Ask for log messages from this level on, of every following call."""
+        self._log_level = level
+        await self._session()
+        await self._announce_level()
+
+    async def _announce_level(self) -> None:
+        context = self._context
+        if self._log_level is not None and context.revision.era is Era.HANDSHAKE:
+            await self._call("logging/setLevel", SetLevelParams(level=self._log_level))
+
+    def roots_changed(self) -> None:
+        """Tell a handshake server that the roots changed; the envelope era asks each time."""
+        if self._connection is not None and not self._connection.session.is_closed:
+            self._connection.session.engine.announce_roots()
+            self._connection.session.channel.flush()
+
+    @asynccontextmanager
+    async def listen(
+        self,
+        *,
+        tools: bool = False,
+        prompts: bool = False,
+        resources: bool = False,
+        uris: Iterable[str] = (),
+        timeout: float | None = None,
+    ) -> AsyncIterator["Changes"]:
+        """Hear of changes while the context is open: `async with client.listen(tools=True) as changes: async for ...`.
+
+        Raises:
+            MCPError: the server does not acknowledge; also from the iterator, when the subscription is lost.
+        """
+        session = await self._session()
+        watched = list(uris)
+        wanted = SubscriptionFilter(
+            tools_list_changed=tools or UNSET,
+            prompts_list_changed=prompts or UNSET,
+            resources_list_changed=resources or UNSET,
+            resource_subscriptions=watched or UNSET,
+        )
+        changes = Changes()
+        assert self.config is not None
+        patience = self.config.timeout if timeout is None else timeout
+        subscription = await session.subscribe(wanted, changes.hear, patience)
+        try:
+            yield changes
+        finally:
+            session.unsubscribe(subscription)
+
+    async def request(self, method: str, params: Struct | None = None, *, timeout: float | None = None) -> Any:
+        """Make any other call and return its result as builtins: for extensions."""
+        raw, _ = await self._call(method, params, timeout=timeout)
+        return msgspec.json.decode(raw)
+
+    # Mechanics
+
+    def _other(self, server: Any) -> "MCPClient":
+        if isinstance(server, str):
+            raise TransportError(f"no connection possible to {server!r}: URLs need a network transport, not available")
+        config = ClientConfig.of(server)
+        other = self._others.get(config.key)
+        if other is None:
+            other = self._others[config.key] = MCPClient(config, **self._options)
+        return other
+
+    async def _call(
+        self,
+        method: str,
+        params: Struct | None,
+        *,
+        timeout: float | None = None,
+        total_timeout: float | None = None,
+        on_progress: ProgressHandler | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> tuple[Raw, bool]:
+        """Return a result, and whether it may be kept."""
+        connection = self._connection
+        session = await self._session() if connection is None or connection.session.is_closed else connection.session
+        config = self.config
+        assert config is not None
+        options = CallOptions(
+            timeout=config.timeout if timeout is None else timeout,
+            total_timeout=config.total_timeout if total_timeout is None else total_timeout,
+            on_progress=on_progress,
+            meta=None if meta is None else dict(meta),
+            log_level=self._log_level,
+        )
+        outcome = await session.call(method, params, options)
+        return outcome.raw, not outcome.was_interrupted
+
+    async def _pages(self, method: str, type_: type[R], member: str) -> AsyncIterator[Any]:
+        cursor: Any = UNSET
+        seen: set[str] = set()
+        count = 0
+        for _ in range(_MOST_PAGES):
+            page = await self._page(method, type_, cursor)
+            for item in getattr(page, member):
+                count += 1
+                yield item
+            following = page.next_cursor  # type: ignore[attr-defined]
+            if following is UNSET or following is None:
+                return
+            if following in seen or count > _MOST_ITEMS:
+                break
+            seen.add(following)
+            cursor = following  # an empty string is a cursor too
+        raise MCPError(
+            f"{method} does not end: {len(seen)} pages, {count} items, or a cursor that came twice",
+            error_code=MCPErrorCode.INVALID_REQUEST,
+        )
+
+    async def _page(self, method: str, type_: type[R], cursor: Any) -> R:
+        key = None if cursor is UNSET else cursor
+        cached: R | None = self._cached(method, key)
+        if cached is not None:
+            return cached
+        raw, is_cacheable = await self._call(method, PaginatedParams(cursor=cursor))
+        page = _read(raw, type_)
+        if is_cacheable:
+            self._keep(method, key, raw, page)
+        return page
+
+    def _cached(self, method: str, params: Hashable) -> Any:
+        if self._cache is None or self._connection is None:
+            return None
+        return self._cache.get(method, params, self._connection.session.channel.now())
+
+    def _keep(self, method: str, params: Hashable, raw: Raw, value: Any) -> None:
+        if self._cache is not None and self._connection is not None:
+            self._cache.put(method, params, raw, value, self._connection.session.channel.now())
+
+
+class Changes:
+    """The changes a subscription brings, as an async iterator; ends when the server ends the subscription."""
+
+    def __init__(self) -> None:
+        # A change nobody has taken yet is not queued twice, which bounds the queue by what is subscribed to.
+        self._queue: dict[Any, Change | MCPError | None] = {}
+        self._arrived = anyio.Event()
+
+    def hear(self, change: Change | None, error: MCPError | None) -> None:
+        """Take a change, or the end and its reason."""
+        self._queue["end" if change is None else (change.kind, change.uri)] = error if change is None else change
+        self._arrived.set()
+
+    def __aiter__(self) -> "Changes":
+        return self
+
+    async def __anext__(self) -> Change:
+        while not self._queue:
+            self._arrived = anyio.Event()
+            await self._arrived.wait()
+        item = self._queue.pop(next(iter(self._queue)))
+        if isinstance(item, Change):
+            return item
+        self._queue["end"] = None  # whoever asks again learns the same
+        if item is None:
+            raise StopAsyncIteration
+        raise item
+
+
+def _read(raw: Raw, type_: type[R]) -> R:
+    try:
+        return model.decode(raw, type_)
+    except DECODE_ERRORS as error:
+        raise MCPError(f"invalid {type_.__name__} from the server: {error}") from None
+
+
+def _target(
+    target: tuple[Any, ...], server: Any, tool: str | None, arguments: Any, params: Any, is_unbound: bool
+) -> tuple[Any, str, Any]:
+    """Sort out the two forms of `call_tool` and the aliases of its keywords."""
+    rest = list(target)
+    if server is None and rest and (not isinstance(rest[0], str) or len(rest) == 3 or (is_unbound and len(rest) > 1)):
+        server = rest.pop(0)
+    if tool is None and rest:
+        tool = rest.pop(0)
+    given = arguments if arguments is not None else params
+    if rest:
+        if given is not None or len(rest) > 1:
+            raise TypeError("call_tool takes [server,] tool and arguments")
+        given = rest[0]
+    if not isinstance(tool, str):
+        raise TypeError("call_tool needs the name of a tool")
+    return server, tool, given
+
+
+def _revisions(names: Iterable[str] | None) -> Any:
+    if names is None:
+        return REVISIONS
+    chosen = [(name, find(name)) for name in names]
+    unknown = [name for name, revision in chosen if revision is None]
+    if unknown:
+        raise ValueError(f"unknown revision {unknown[0]!r}; known: {', '.join(r.name for r in REVISIONS)}")
+    return [revision for _, revision in chosen]

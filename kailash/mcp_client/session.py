@@ -1,0 +1,426 @@
+"""One connection of a client: calls wait for what the engine reports, handlers answer what the server asks."""
+
+import inspect
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from msgspec import Raw, Struct
+
+from protocol.client import ClientEngine
+from protocol.errors import ErrorCode, ErrorObject, LocalProtocolError
+from protocol.events import (
+    Call,
+    Cancelled,
+    Change,
+    Closed,
+    Context,
+    Event,
+    Failure,
+    InputRequest,
+    InputRequired,
+    Log,
+    Notification,
+    Progress,
+    Ready,
+    Request,
+    Result,
+    Subscribed,
+    Subscription,
+    TimedOut,
+    Unsubscribed,
+)
+from protocol.params import LogParams
+from protocol.types import LoggingLevel, SubscriptionFilter
+
+from ..adapters.channel import Channel
+from ..adapters.dispatch import Dispatcher
+from ..adapters.owner import spawn_owner
+from ..adapters.waiter import make_waiter
+from ..errors import ConnectionError as MCPConnectionError
+from ..errors import MCPError, MCPErrorCode, RequestTimeoutError, from_wire
+from .inputs import InputHandlers
+
+__all__ = ["CallOptions", "ClientSession"]
+
+logger = logging.getLogger("kailash.mcp_client.session")
+
+ProgressHandler = Callable[[float, float | None, str | None], Any]
+
+
+class CallOptions(Struct, kw_only=True):
+    """How one call is made."""
+
+    timeout: float | None = None
+    total_timeout: float | None = None
+    on_progress: ProgressHandler | None = None
+    meta: dict[str, Any] | None = None
+    log_level: LoggingLevel | None = None
+
+
+class _Pending(Struct, eq=False):
+    """A call somebody waits for, through all its rounds of input."""
+
+    waiter: Any
+    options: CallOptions
+    ends_at: float | None
+    was_interrupted: bool = False
+
+
+class Outcome(Struct):
+    """How a call ended well."""
+
+    raw: Raw
+    result_type: str
+    was_interrupted: bool
+    """Input was asked for on the way: such results are never cached."""
+
+
+class ClientSession:
+    """One engine, one channel, and everybody who waits for something of them.
+
+    Args:
+        engine: the connection's engine.
+        handlers: answer what the server asks.
+        on_log, on_change, on_notification: told what the server says on its own.
+        endpoint: what to call the server in messages.
+        describe_loss: says why the connection is gone, in one sentence (exit status, standard error).
+    """
+
+    def __init__(
+        self,
+        engine: ClientEngine,
+        handlers: InputHandlers,
+        *,
+        on_log: Callable[[LogParams], Any] | None,
+        on_change: Callable[[Change], Any],
+        on_notification: Callable[[Notification], Any] | None,
+        endpoint: str,
+    ) -> None:
+        self.engine = engine
+        self.endpoint = endpoint
+        self.channel: Channel = None  # type: ignore[assignment]  # set by `attach`, before anything is read
+        self.describe_loss: Callable[[], Awaitable[str]] | None = None
+        self.context: Context | None = None
+        self._handlers = handlers
+        self._on_log = on_log
+        self._on_change = on_change
+        self._on_notification = on_notification
+        self._dispatcher = Dispatcher()
+        self._pending: dict[Call, _Pending] = {}
+        self._running: dict[Request, Any] = {}
+        self._acknowledged: dict[Subscription, Any] = {}
+        self._hearers: dict[Subscription, Callable[[Change | None, MCPError | None], None]] = {}
+        self._ready: Any = None
+        self._loss: MCPError | None = None
+        self._is_closing = False
+
+    def attach(self, channel: Channel) -> None:
+        """Take the connection's channel."""
+        self.channel = channel
+
+    @property
+    def is_closed(self) -> bool:
+        """Tell whether the connection is over."""
+        return self.engine.closed
+
+    # Life
+
+    async def start(self, connect_timeout: float, probe_timeout: float, era: Any) -> Context:
+        """Find out the server's era and wait until it is ready.
+
+        Raises:
+            MCPError: the server is gone, too slow, or speaks no common revision.
+        """
+        now = self.channel.now()
+        profile = self.engine.profile
+        if era is not None and not any(revision.era is era for revision in profile.revisions):
+            era = None  # found by a client that spoke more
+        self._ready = make_waiter(self.channel.loop)
+        self.engine.start(now + connect_timeout, era=era, probe_deadline=now + min(probe_timeout, connect_timeout))
+        self.channel.flush()
+        context: Context = await self._ready
+        return context
+
+    async def aclose(self) -> None:
+        """End the connection's own work; the channel is closed by whoever opened it."""
+        self._is_closing = True
+        self.engine.receive_eof()
+        self.on_events(self.engine.events_received())
+        await self._dispatcher.aclose()
+
+    # Calls
+
+    async def call(self, method: str, params: Struct | None, options: CallOptions) -> Outcome:
+        """Make a call and wait for its result.
+
+        Raises:
+            MCPError: what the server answered, or why it did not.
+        """
+        if self._loss is not None or self.engine.closed:
+            raise self._loss or MCPConnectionError(f"the connection to {self.endpoint} is closed")
+        now = self.channel.now()
+        ends_at = None if options.total_timeout is None else now + options.total_timeout
+        try:
+            call = self.engine.send_request(
+                method,
+                params,
+                deadline=_sooner(now, options.timeout, ends_at),
+                progress=options.on_progress is not None,
+                meta=options.meta,
+                log_level=options.log_level,
+            )
+        except LocalProtocolError as error:
+            raise MCPError(str(error), error_code=MCPErrorCode.INVALID_REQUEST) from None
+        pending = _Pending(make_waiter(self.channel.loop), options, ends_at)
+        self._pending[call] = pending
+        self.channel.flush()
+        try:
+            outcome: Outcome = await pending.waiter
+            return outcome
+        finally:
+            # Cancelled while waiting: withdraw whichever round is open.
+            for open_call in [key for key, value in self._pending.items() if value is pending]:
+                del self._pending[open_call]
+                self.engine.cancel(open_call, "cancelled by the caller")
+                self.channel.flush()
+
+    async def subscribe(
+        self, wanted: SubscriptionFilter, hear: Callable[[Change | None, MCPError | None], None], timeout: float | None
+    ) -> Subscription:
+        """Subscribe to changes; `hear` gets each of them, and `None` with the reason at the end."""
+        deadline = None if timeout is None else self.channel.now() + timeout
+        try:
+            subscription = self.engine.listen(wanted, deadline=deadline)
+        except LocalProtocolError as error:
+            raise MCPError(str(error), error_code=MCPErrorCode.INVALID_REQUEST) from None
+        waiter = make_waiter(self.channel.loop)
+        self._hearers[subscription] = hear
+        self._acknowledged[subscription] = waiter
+        self._pump()
+        try:
+            await waiter
+        except BaseException:
+            self.unsubscribe(subscription)
+            raise
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """End a subscription."""
+        self._hearers.pop(subscription, None)
+        self._acknowledged.pop(subscription, None)
+        if not self.engine.closed:
+            self.engine.unlisten(subscription)
+            self.channel.flush()
+
+    def _pump(self) -> None:
+        """Send, and take events that arose without anything being read."""
+        self.channel.flush()
+        self.on_events(self.engine.events_received())
+
+    # Events
+
+    def on_events(self, events: list[Event]) -> None:
+        """Take what the engine reports."""
+        for event in events:
+            match event:
+                case Result():
+                    self._settle(event)
+                case Failure():
+                    self._fail(event)
+                case TimedOut():
+                    self._time_out(event.call)
+                case Progress():
+                    self._progress(event)
+                case InputRequired():
+                    self._dispatcher.spawn(self._provide, event)
+                case Request():
+                    self._running[event] = self._dispatcher.spawn(self._answer, event)
+                case Cancelled():
+                    running = self._running.pop(event.request, None)
+                    if running is not None:
+                        running.cancel()
+                case Log():
+                    self._tell(self._on_log, event)
+                case Change():
+                    self._change(event)
+                case Subscribed():
+                    _wake(self._acknowledged.pop(event.subscription, None), None)
+                case Unsubscribed():
+                    self._unsubscribed(event)
+                case Ready():
+                    self.context = event.context
+                    _wake(self._ready, event.context)
+                case Notification():
+                    self._tell(self._on_notification, event)
+                case Closed():
+                    self._lose(event)
+
+    def on_closed(self, error: BaseException | None) -> None:
+        """Take the end of the connection."""
+        self.engine.receive_eof()
+        self.on_events(self.engine.events_received())
+
+    def _settle(self, event: Result) -> None:
+        pending = self._pending.pop(event.call, None)
+        if pending is not None:
+            _wake(pending.waiter, Outcome(event.raw, event.result_type, pending.was_interrupted))
+
+    def _fail(self, event: Failure) -> None:
+        if event.is_local and self.engine.closed:
+            return  # `_lose` says why, once that is known
+        pending = self._pending.pop(event.call, None)
+        if pending is None:
+            return
+        error = event.error
+        if event.is_local:
+            failure: MCPError = MCPError(error.message, error_code=MCPErrorCode.INTERNAL_ERROR)
+        else:
+            data = error.data if isinstance(error.data, dict) else None
+            failure = from_wire(error.message, error.code, data, error.data or None)
+        _wake_with(pending.waiter, failure)
+
+    def _time_out(self, call: Call) -> None:
+        pending = self._pending.pop(call, None)
+        if pending is None:
+            return
+        options = pending.options
+        if pending.ends_at is not None and self.channel.now() >= pending.ends_at:
+            which, seconds = "total_timeout", options.total_timeout
+        else:
+            which, seconds = "timeout", options.timeout
+        what = f"{call.method} {call.name!r}" if call.name else call.method
+        _wake_with(
+            pending.waiter,
+            RequestTimeoutError(f"{what} was not answered by {self.endpoint} within {seconds:g} s ({which}=)"),
+        )
+
+    def _progress(self, event: Progress) -> None:
+        pending = self._pending.get(event.call)
+        if pending is None:
+            return
+        now = self.channel.now()
+        # "MAY choose to reset the timeout clock … SHOULD always enforce a maximum timeout" — basic/patterns/cancellation
+        deadline = _sooner(now, pending.options.timeout, pending.ends_at)
+        if deadline is not None:
+            self.engine.extend(event.call, deadline)
+        self._tell(pending.options.on_progress, event.progress, event.total, event.message)
+
+    async def _provide(self, needed: InputRequired) -> None:
+        """Answer what a call needs and send it again."""
+        pending = self._pending.get(needed.call)
+        if pending is None:
+            return
+        pending.was_interrupted = True
+        responses: dict[str, Any] = {}
+        try:
+            for key, request in needed.requests.items():
+                responses[key] = await self._handlers.answer(request)
+        except Exception as error:
+            # "No error channel": a refusal is not sent, the call just ends here — 2026-07-28 basic/patterns/mrtr
+            self._pending.pop(needed.call, None)
+            failure = error if isinstance(error, MCPError) else _handler_failed(error, "an input")
+            _wake_with(pending.waiter, failure)
+            return
+        if self._pending.pop(needed.call, None) is None or self.engine.closed:
+            return
+        now = self.channel.now()
+        call = self.engine.answer(needed, responses, deadline=_sooner(now, pending.options.timeout, pending.ends_at))
+        self._pending[call] = pending
+        self.channel.flush()
+
+    async def _answer(self, request: Request) -> None:
+        """Answer a request of a handshake server."""
+        try:
+            result = await self._handlers.answer(InputRequest(request.method, request.params))
+        except Exception as error:
+            failure = error if isinstance(error, MCPError) else _handler_failed(error, request.method)
+            code = int(failure.error_code)
+            wire = code if code < 0 else int(ErrorCode.INTERNAL_ERROR)
+            if request.is_open:
+                self.engine.send_error(request, ErrorObject(wire, failure.message))
+        else:
+            if request.is_open:
+                self.engine.send_result(request, result)
+        finally:
+            self._running.pop(request, None)
+        self.channel.flush()
+
+    def _change(self, event: Change) -> None:
+        self._on_change(event)
+        hear = None if event.subscription is None else self._hearers.get(event.subscription)
+        if hear is not None:
+            hear(event, None)
+
+    def _unsubscribed(self, event: Unsubscribed) -> None:
+        error = None if event.error is None else from_wire(event.error.message, event.error.code, None)
+        waiter = self._acknowledged.pop(event.subscription, None)
+        hear = self._hearers.pop(event.subscription, None)
+        if waiter is not None:
+            _wake_with(waiter, error or MCPError("the server ended the subscription"))
+        elif hear is not None:
+            hear(None, error)
+
+    def _lose(self, event: Closed) -> None:
+        """Fail everybody who waits, once it is known what happened."""
+        pending, self._pending = self._pending, {}
+        waiters = [entry.waiter for entry in pending.values()]
+        if self._ready is not None and not self._ready.done():
+            waiters.append(self._ready)
+        reason = None if event.error is None else event.error.message
+        if self._is_closing or self.describe_loss is None or not waiters:
+            text = f"the connection to {self.endpoint} was closed"
+            self._loss = self._loss_of(text if reason is None else reason, event)
+            for waiter in waiters:
+                _wake_with(waiter, self._loss)
+            return
+        spawn_owner(self._report_loss, waiters, reason, event, name="mcp client: report of a lost connection")
+
+    async def _report_loss(self, waiters: list[Any], reason: str | None, event: Closed) -> None:
+        assert self.describe_loss is not None
+        described = await self.describe_loss()
+        self._loss = self._loss_of(described if reason is None else f"{reason}; {described}", event)
+        for waiter in waiters:
+            _wake_with(waiter, self._loss)
+
+    def _loss_of(self, text: str, event: Closed) -> MCPError:
+        if event.error is not None and event.error.code == ErrorCode.UNSUPPORTED_VERSION:
+            return MCPError(text, error_code=MCPErrorCode.UNSUPPORTED_VERSION, data=event.error.data or None)
+        return MCPConnectionError(text, retryable=True)
+
+    def _tell(self, handler: Callable[..., Any] | None, *args: Any) -> None:
+        """Call a user's callback; what it raises is logged and ends nothing."""
+        if handler is None:
+            return
+        try:
+            outcome = handler(*args)
+        except Exception:
+            logger.exception("! a callback failed")
+            return
+        if inspect.isawaitable(outcome):
+            self._dispatcher.spawn(_await, outcome)
+
+
+async def _await(outcome: Awaitable[Any]) -> None:
+    await outcome
+
+
+def _handler_failed(error: Exception, what: str) -> MCPError:
+    logger.error("! the handler of %s failed", what, exc_info=error)
+    return MCPError(f"the client's handler of {what} failed", error_code=MCPErrorCode.INTERNAL_ERROR)
+
+
+def _sooner(now: float, timeout: float | None, ends_at: float | None) -> float | None:
+    if timeout is None:
+        return ends_at
+    return now + timeout if ends_at is None else min(now + timeout, ends_at)
+
+
+def _wake(waiter: Any, value: Any) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_result(value)
+
+
+def _wake_with(waiter: Any, error: MCPError) -> None:
+    if waiter is not None and not waiter.done():
+        waiter.set_exception(error)
