@@ -12,7 +12,7 @@ stay as they are, because offering them without the capability is refused before
 this.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 from msgspec import UNSET
@@ -110,13 +110,43 @@ _SENT: tuple[type[Model], ...] = (
 """The params and results that a revision may write differently."""
 
 
-def compose(steps: Sequence[Step]) -> dict[type, Change]:
+class _Lazy(Mapping[type, Change]):
+    """Changes by type, each worked out when its type is first asked for: importing costs nothing."""
+
+    def __init__(self, find: Callable[[type], Change | None], types: Callable[[], Iterable[type]]) -> None:
+        self._find = find
+        self._types = types
+        self._found: dict[Any, Change | None] = {}
+
+    def get(self, type_: type, default: Any = None) -> Any:
+        """Return the change of a type, `default` when it has none."""
+        try:
+            change = self._found[type_]
+        except KeyError:
+            change = self._found[type_] = self._find(type_)
+        return default if change is None else change
+
+    def __getitem__(self, type_: type) -> Change:
+        change: Change | None = self.get(type_)
+        if change is None:
+            raise KeyError(type_)
+        return change
+
+    def __iter__(self) -> Iterator[type]:
+        return (type_ for type_ in self._types() if self.get(type_) is not None)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+def compose(steps: Sequence[Step]) -> Step:
     """Return one function per type that takes all the steps, the newest first."""
-    changes: dict[type, list[Change]] = {}
-    for step in steps:
-        for type_, change in step.items():
-            changes.setdefault(type_, []).append(change)
-    return {type_: _in_turn(chain) for type_, chain in changes.items()}
+
+    def find(type_: type) -> Change | None:
+        chain = [change for step in steps if (change := step.get(type_)) is not None]
+        return _in_turn(chain) if chain else None
+
+    return _Lazy(find, lambda: dict.fromkeys(type_ for step in steps for type_ in step))
 
 
 def _in_turn(chain: Sequence[Change]) -> Change:
@@ -131,23 +161,25 @@ def _in_turn(chain: Sequence[Change]) -> Change:
     return change
 
 
-def _complete(own: Step) -> Step:
+def _complete(own: Mapping[type, Change]) -> Step:
     """Add to a step the types that change only because of what they hold."""
-    step: dict[type, Change] = {}
-    types: set[type[Any]] = set(_SENT)
+
+    def find(type_: type) -> Change | None:
+        names: list[str] = []
+        if issubclass(type_, Model):
+            names = [name for name, below in held(type_).items() if not below.isdisjoint(own)]
+        return _holder(type_, own.get(type_), names, step) if names else own.get(type_)
+
+    step = _Lazy(find, _sent_types)
+    return step
+
+
+def _sent_types() -> set[type]:
+    """Return every type that is sent, and every type below one."""
+    types: set[type] = set(_SENT)
     for sent in _SENT:
         types.update(*held(sent).values())
-    for type_ in types:
-        names = (
-            [name for name, below in held(type_).items() if not below.isdisjoint(own)]
-            if issubclass(type_, Model)
-            else []
-        )
-        if names:
-            step[type_] = _holder(type_, own.get(type_), names, step)
-        elif type_ in own:
-            step[type_] = own[type_]
-    return step
+    return types
 
 
 def _holder(type_: type, own: Change | None, names: Sequence[str], step: Step) -> Change:
