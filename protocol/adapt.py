@@ -141,6 +141,7 @@ class _Lazy(Mapping[type, Change]):
 
 def compose(steps: Sequence[Step]) -> Step:
     """Return one function per type that takes all the steps, the newest first."""
+    steps = tuple(steps)  # what is asked later must not see what the caller appends meanwhile
 
     def find(type_: type) -> Change | None:
         chain = [change for step in steps if (change := step.get(type_)) is not None]

@@ -14,10 +14,8 @@ def to_jsonable(value: Any) -> Any:
     Raises:
         TypeError: Something in it has no JSON form; the message names the type.
     """
-    try:
-        return msgspec.to_builtins(value, str_keys=True, enc_hook=_encode_other)
-    except RecursionError:
-        raise TypeError(_RECURSIVE.format(type(value).__name__)) from None
+    # Not msgspec.to_builtins: that leaves tuples, NaN and the value of an odd Enum as they are.
+    return msgspec.json.decode(dumps(value))
 
 
 def dumps(value: Any) -> bytes:

@@ -76,11 +76,14 @@ class _Normaliser:
         self._stand_ins: dict[Any, type[Marker]] = {}
         self._active: set[Any] = set()
         self._met_active: set[Any] = set()
+        self._native: set[Any] = set()
+        """Classes found to need nothing; without it a chain of shared classes is walked 2ⁿ times."""
 
     def run(self, annotation: Any) -> Any:
         while True:
             known = len(self._stand_ins)
             self._met_active.clear()
+            self._native.clear()
             for marker in self._stand_ins.values():
                 plan = marker.plan
                 if isinstance(plan, FieldsPlan):
@@ -203,7 +206,10 @@ class _Normaliser:
         if base in self._active:
             self._met_active.add(base)
             return base
+        if base in self._native:
+            return base
         if is_native(base) and self._keeps_fields(base, cls):
+            self._native.add(base)
             return base
         plan = FieldsPlan(base)
         marker = self._stand_ins[base] = mark(plan, cls.__name__)

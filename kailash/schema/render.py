@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
+import msgspec
 import msgspec.inspect as mi
 from msgspec import NODEFAULT, UNSET
 
@@ -49,6 +50,7 @@ _SIMPLE: dict[type, dict[str, Any]] = {
     mi.TimeDeltaType: {"type": "string", "format": "duration"},
     mi.UUIDType: {"type": "string", "format": "uuid"},
 }
+_LOOSE = (mi.DateTimeType, mi.TimeType, mi.TimeDeltaType)
 _DECIMAL = r"^[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d+)?$"
 _KINDS = {str: "string", bool: "boolean", int: "integer", float: "number"}
 
@@ -63,7 +65,10 @@ class SchemaWriter:
 
     def finish(self, schema: dict[str, Any], style: Style) -> dict[str, Any]:
         """Join a rendered schema with its definitions."""
-        return apply_style(schema, self.definitions, style)
+        joined = msgspec.json.encode(apply_style(schema, self.definitions, style))
+        # Through the wire and back: no tuple left, and no part shared with a type or another part.
+        result: dict[str, Any] = msgspec.json.decode(joined)
+        return result
 
     def render(self, annotation: Any) -> dict[str, Any]:
         """The schema of a normalised type."""
@@ -98,8 +103,9 @@ class SchemaWriter:
                     raise TypeError(f"{ann.type_name(info.cls)} has no JSON Schema")
                 return plan.schema(self)
             case mi.DecimalType():
-                text = {"type": "string", "pattern": _DECIMAL}
-                return text if self._is_output else {"anyOf": [{"type": "number"}, text]}
+                if self._is_output:
+                    return {"type": "string"}  # not always a number: "NaN", "Infinity"
+                return {"anyOf": [{"type": "number"}, {"type": "string", "pattern": _DECIMAL}]}
             case mi.UnionType():
                 return _any_of([self._type(member) for member in info.types])
             case mi.LiteralType():
@@ -120,6 +126,10 @@ class SchemaWriter:
             case mi.StructType() | mi.DataclassType() | mi.TypedDictType():
                 return self._named(info.cls, lambda: self._object(info.cls, info))
         schema = dict(_SIMPLE[type(info)])
+        if self._is_output and isinstance(info, _LOOSE) and getattr(info, "tz", None) is not True:
+            # Python writes "10:30:00" and "PT0.5S"; RFC 3339 wants an offset and whole seconds, and
+            # a client that asserts formats would refuse the result.
+            del schema["format"]
         return schema | _limits(info, "Length")
 
     @property

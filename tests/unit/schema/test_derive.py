@@ -229,7 +229,7 @@ def test_attrs_and_dataclasses_that_need_a_stand_in_are_built_by_their_own_const
         (b'{"text":"t","user":{"name":"b"}}', "user", "name: String should have at least 2"),
         (b'{"text":"t","user":null,"users":{"a":[{}]}}', "users", "name: Field required"),
         (b'{"text":"t","shape":{"file":"f","body":3}}', "shape", "Point | list[Point]"),
-        (b'{"text":"t","mixed":1}', "mixed", "expected one of True, 'x', 2"),
+        (b'{"text":"t","mixed":1}', "mixed", "invalid enum value 1; allowed: "),
         (b'{"text":"t","odd":3}', "odd", "allowed: 0.5, [1, 2]"),
         (b'{"text":"t","data":"?"}', "data", "base64"),
         (b"[]", None, "arguments must be an object, got array"),
@@ -615,7 +615,7 @@ EXACT: list[Any] = [
     int | None, int | str, float | list[int], Annotated[int, at.Interval(ge=-2, le=2)],
     Annotated[str, pydantic.Field(min_length=1, pattern="^[ab]+$")], Annotated[list[int], at.Len(1, 2)],
     Line, Options, Pair, Item, Cat | Dog, list[Options], Point | Item, Literal["a"] | list[str],
-    dict[Literal["a", "b"], int], Annotated[int | str, at.Ge(0)] if False else int | bool,
+    dict[Literal["a", "b"], int], int | bool, Point | Line, Literal[1.5, None], Box[int], Box,
 ]  # fmt: skip
 WORDS = st.sampled_from(["", "a", "b", "ab", "red", "green", "x", "cat", "dog", "1"])
 SCALARS = (
@@ -663,7 +663,9 @@ VALUES: list[tuple[Any, st.SearchStrategy[Any]]] = [
     (datetime.datetime, aware),
     (datetime.date, st.dates()),
     (datetime.time, aware.map(datetime.datetime.timetz)),
-    (datetime.timedelta, st.timedeltas(datetime.timedelta(0), datetime.timedelta(days=9000))),
+    (datetime.timedelta, st.timedeltas(datetime.timedelta(0), datetime.timedelta(days=9000)).map(
+        lambda span: span - datetime.timedelta(microseconds=span.microseconds)
+    )),
     (uuid.UUID, st.uuids()),
     (decimal.Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
     (bytes, st.binary(max_size=20)),

@@ -1,0 +1,1 @@
+"""Speaks with implementations nobody here wrote, in both roles, over real pipes."""
