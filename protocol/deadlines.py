@@ -31,6 +31,9 @@ class DeadlineQueue(Generic[T]):
         """Forget the deadline of `subject`, if it has one."""
         self._armed.pop(id(subject), None)
 
+    def __bool__(self) -> bool:
+        return bool(self._armed)
+
     def next(self) -> float | None:
         """Return the earliest deadline."""
         while self._heap and not self._is_armed(self._heap[0]):

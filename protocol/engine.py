@@ -392,7 +392,8 @@ class Engine(ABC):
         if request.state is RequestState.OPEN:
             del self._requests[request.id]
             request.state = RequestState.ANSWERED
-            self._deadlines.disarm(request)
+            if self._deadlines:
+                self._deadlines.disarm(request)
             return True
         if request.state is RequestState.CANCELLED:
             return False

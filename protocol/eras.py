@@ -20,14 +20,14 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, structs
+from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from . import meta as keys
 from . import model
 from .capabilities import ClientCapabilities, has, missing
 from .errors import ErrorCode, ErrorObject, LocalProtocolError
 from .events import Call, ChangeKind, Context, InputRequest, Request
-from .jsonrpc import DECODE_ERRORS, encode_result
+from .jsonrpc import DECODE_ERRORS, duplicate_member, encode_result
 from .meta import RequestMeta
 from .methods import METHODS, TASKS_EXTENSION, MethodSpec
 from .params import CreateMessageParams, ElicitParams, InitializeParams, ResourceUpdatedParams
@@ -211,7 +211,8 @@ class EnvelopeEra:
 
     def __init__(self, profile: "ServerProfile") -> None:
         self._profile = profile
-        self._contexts: dict[tuple[Any, ...], Context] = {}
+        self.known: dict[bytes, tuple[RequestMeta, Context]] = {}
+        """What `_meta` came to, by its bytes; only for requests without a progress token, whose bytes come again."""
         info = model.encode(profile.info)
         self._server_info = b'"%b":%b' % (keys.SERVER_INFO.encode(), info)
         self._server_info_value = msgspec.json.decode(info)
@@ -223,17 +224,8 @@ class EnvelopeEra:
             return False
         return meta.protocol_version is not UNSET or method in _ENVELOPE_ONLY
 
-    def admit(self, meta: RequestMeta) -> Context | ErrorObject:
+    def admit(self, meta: RequestMeta, raw: Raw | UnsetType) -> Context | ErrorObject:
         """Return the context that `_meta` describes, or the error it gets; the engine checks headers in between."""
-        key = (
-            meta.protocol_version,
-            bytes(meta.client_capabilities),  # type: ignore[arg-type]
-            b"" if meta.client_info is UNSET else bytes(meta.client_info),
-            meta.log_level,
-        )
-        context = self._contexts.get(key)
-        if context is not None:
-            return context
         assert meta.protocol_version is not UNSET and meta.client_capabilities is not UNSET
         revision = self._profile.envelopes.get(meta.protocol_version)
         if revision is None:
@@ -249,9 +241,10 @@ class EnvelopeEra:
             capabilities=capabilities,
             log_level=None if meta.log_level is UNSET else meta.log_level,
         )
-        if len(self._contexts) >= self._profile.limits.contexts:
-            self._contexts.clear()  # only time is lost
-        self._contexts[key] = context
+        if raw is not UNSET and meta.progress_token is UNSET and duplicate_member(raw) is None:
+            if len(self.known) >= self._profile.limits.contexts:
+                self.known.clear()  # only time is lost
+            self.known[bytes(raw)] = (meta, context)
         return context
 
     @staticmethod
@@ -273,25 +266,23 @@ class EnvelopeEra:
                 sealed = result.sealed[request.context.revision.name] = self.seal(request, result.result)
             return sealed
         spec = self._profile.methods[request.method]
-        if isinstance(result, Raw):
-            result = msgspec.json.decode(result)
-        if isinstance(result, dict):
-            return self._seal_mapping(spec, result)
+        if not isinstance(result, model.Model):
+            return self._seal_mapping(spec, msgspec.json.decode(result) if isinstance(result, Raw) else result)
         downgrade = request.context.revision.downgrades.get(type(result))
         if downgrade is not None:
             result = downgrade(result)
         if (
-            result.meta is not UNSET
-            or result.result_type is not UNSET
-            or (spec.cacheable and not (result.ttl_ms is UNSET and result.cache_scope is UNSET))
-            or model.extra(result)
+            result.meta is UNSET  # type: ignore[attr-defined]
+            and result.result_type is UNSET  # type: ignore[attr-defined]
+            and not (spec.cacheable and (result.ttl_ms is not UNSET or result.cache_scope is not UNSET))  # type: ignore[attr-defined]
+            and not model.extra(result)
         ):
-            return self._seal_mapping(spec, msgspec.json.decode(model.encode(result)))
-        body = model.encode(result)
-        suffix = self._suffixes.get(spec.name)
-        if suffix is None:
-            suffix = self._suffixes[spec.name] = model.encode(self._reserved(spec))[1:]
-        return b"{" + suffix if len(body) == 2 else b"%b,%b" % (body[:-1], suffix)
+            body = model.encode(result)
+            suffix = self._suffixes.get(spec.name)
+            if suffix is None:
+                suffix = self._suffixes[spec.name] = model.encode(self._reserved(spec))[1:]
+            return b"{" + suffix if len(body) == 2 else b"%b,%b" % (body[:-1], suffix)
+        return self._seal_mapping(spec, msgspec.json.decode(model.encode(result)))
 
     def _reserved(self, spec: MethodSpec) -> dict[str, Any]:
         """Return the members that every complete result of a method carries."""

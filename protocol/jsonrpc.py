@@ -109,13 +109,17 @@ def decode(data: bytes, limits: Limits) -> Envelope | Malformed:
             data.decode()
         except UnicodeDecodeError:
             return _parse_error("invalid UTF-8")
-    if b"\\u" in data:
+    if b"\\" in data and b"\\u" in data:
         # Only a whole decode can tell `\ud800` alone from half of a pair.
         try:
             _decode_any(data)
         except DECODE_ERRORS as error:
             return _parse_error(_reason(error))
-    if data.count(b"{") + data.count(b"[") > limits.wide_brackets and _is_too_deep(data, limits.depth):
+    if (
+        len(data) > limits.wide_brackets
+        and data.count(b"{") + data.count(b"[") > limits.wide_brackets
+        and _is_too_deep(data, limits.depth)
+    ):
         return _parse_error(f"nested deeper than {limits.depth} levels")
     return _check(envelope, data, limits)
 
@@ -233,14 +237,16 @@ def _is_compact(envelope: Envelope, data: bytes) -> bool:
     return len(data) == least or (len(data) == least + spaces and data.startswith(_SPACED_START))
 
 
-def is_compact_call(raw: bytes | Raw, name: str, *members: Raw | UnsetType) -> bool:
+def is_compact_call(raw: Raw, name: str, arguments: Raw | UnsetType, meta: Raw | UnsetType) -> bool:
     """Tell from its length alone that `tools/call` params hold `name`, `arguments` and `_meta` at most once each."""
     least = len('{"name":""}') + len(name)
     spaces = 1
-    for overhead, member in zip((len(',"arguments":'), len(',"_meta":')), members, strict=True):
-        if member is not UNSET:
-            least += overhead + len(member)  # type: ignore[arg-type]
-            spaces += 2
+    if arguments is not UNSET:
+        least += len(',"arguments":') + len(arguments)  # type: ignore[arg-type]
+        spaces = 3
+    if meta is not UNSET:
+        least += len(',"_meta":') + len(meta)  # type: ignore[arg-type]
+        spaces += 2
     size = len(raw)  # type: ignore[arg-type]
     return size == least or (size == least + spaces and bytes(raw).startswith(b'{"name": "'))
 

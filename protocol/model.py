@@ -211,7 +211,7 @@ def encode(obj: Any) -> bytes:
     is always valid UTF-8: a lone surrogate becomes U+FFFD. NaN and the infinities become null.
     """
     try:
-        if isinstance(obj, Model) and _carries_extra(obj):
+        if _carriers and isinstance(obj, Model) and _carries_extra(obj):
             return _ENCODER.encode(_with_extra(obj))
         return _ENCODER.encode(obj)
     except UnicodeEncodeError:

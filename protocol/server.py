@@ -22,7 +22,7 @@ from .eras import (
     tasks_declared,
 )
 from .errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
-from .events import Batch, Call, Context, InputRequest, Notification, Outgoing, Request, Result
+from .events import Batch, Call, Context, InputRequest, Notification, Outgoing, Request, RequestState, Result
 from .inputs import StateSealer
 from .jsonrpc import (
     DECODE_ERRORS,
@@ -163,20 +163,29 @@ class ServerEngine(Engine):
         params: Any = None
         fault: str | None = None
         request_meta = _NO_META
+        known = None
         try:
             if spec is not None and spec.is_request:
                 params = profile.decode(method, raw)
         except DECODE_ERRORS as error:
             fault = str(error)
+        context: Context | ErrorObject | None = None
         try:
             raw_meta = (_decode_params(raw) if params is None else params).meta
             if raw_meta is not UNSET:
-                request_meta = _decode_meta(raw_meta)
+                known = self._envelope.known.get(bytes(raw_meta))
+                if known is None:
+                    request_meta = _decode_meta(raw_meta)
+                else:
+                    # The same bytes again, as from every client that sends no progress token.
+                    request_meta, context = known
+                    context = self.check_transport(method, request_meta, params) or context
         except DECODE_ERRORS as error:
             fault = f"_meta: {error}" if fault is None else fault
-        context = self._admit(method, request_meta, params)
+        if context is None:
+            context = self._admit(method, request_meta, params)
         if type(context) is Context:
-            refusal = self._refusal(context, request_id, method, request_meta, raw, params, fault)
+            refusal = self._refusal(context, request_id, method, request_meta, known is None, raw, params, fault)
             if refusal is None:
                 request = Request(
                     request_id, method, params, context, self.principal, request_meta.progress_token, batch=batch
@@ -204,7 +213,7 @@ class ServerEngine(Engine):
         return (
             EnvelopeEra.lacking(request_meta)
             or self.check_transport(method, request_meta, params)
-            or self._envelope.admit(request_meta)
+            or self._envelope.admit(request_meta, getattr(params, "meta", UNSET))
         )
 
     def check_transport(self, method: str, request_meta: RequestMeta, params: Any) -> ErrorObject | None:
@@ -217,6 +226,7 @@ class ServerEngine(Engine):
         request_id: RequestId,
         method: str,
         request_meta: RequestMeta,
+        is_new_meta: bool,
         raw: Raw,
         params: Any,
         fault: str | None,
@@ -227,14 +237,15 @@ class ServerEngine(Engine):
             return ErrorObject(ErrorCode.INVALID_REQUEST, "Invalid request: id is in use")
         if self.profile.find(context.revision, method) is None:
             return ErrorObject(ErrorCode.METHOD_NOT_FOUND, "Method not found")
-        path = context.revision.requires.get(method)
-        if path is not None and path.startswith("extensions:"):
-            # What an extension adds exists only between peers that both declared it — basic/versioning#extensions
-            refusal = _undeclared(context, path)
-            if refusal is not None:
-                return refusal
+        if context.revision.requires:
+            path = context.revision.requires.get(method)
+            if path is not None and path.startswith("extensions:"):
+                # What an extension adds exists only between peers that both declared it — basic/versioning#extensions
+                refusal = _undeclared(context, path)
+                if refusal is not None:
+                    return refusal
         if fault is None:
-            fault = self._fault_of(method, raw, params, request_meta)
+            fault = self._fault_of(raw, params, request_meta, is_new_meta)
         if fault is not None:
             return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {fault}")
         if len(self._requests) >= self.limits.requests:
@@ -242,28 +253,27 @@ class ServerEngine(Engine):
             return ErrorObject(ErrorCode.OVERLOADED, "Too many requests in flight", data)
         return None
 
-    def _fault_of(self, method: str, raw: Raw, params: Any, request_meta: RequestMeta) -> str | None:
+    def _fault_of(self, raw: Raw, params: Any, request_meta: RequestMeta, is_new_meta: bool) -> str | None:
         """Return what is wrong with well-typed params: sizes, and members that appear twice."""
         limits = self.limits
+        token = request_meta.progress_token
+        if token is not UNSET and not (is_valid_id(token, limits) and len(str(token)) <= limits.token_bytes):
+            return "progressToken out of range"
+        raw_meta = params.meta
+        if is_new_meta and raw_meta is not UNSET:
+            twice = duplicate_member(raw_meta)
+            if twice is not None:
+                return f"duplicate member {twice!r}"
         if type(params) is CallToolParams:
             if len(params.name) > limits.name_bytes:
                 return "name too long"
-            if is_compact_call(raw, params.name, params.arguments, params.meta):
-                return self._fault_of_token(request_meta)
+            if is_compact_call(raw, params.name, params.arguments, raw_meta):
+                return None
         elif type(params) is PaginatedParams and params.cursor is not UNSET and params.cursor is not None:
             if len(params.cursor) > limits.cursor_bytes:
                 return "cursor too long"
-        values = [value for value in structs.astuple(params) if isinstance(value, Raw)]
-        twice = duplicate_member(raw, *values)
-        if twice is None and params.meta is not UNSET:
-            twice = duplicate_member(params.meta)
-        return self._fault_of_token(request_meta) if twice is None else f"duplicate member {twice!r}"
-
-    def _fault_of_token(self, request_meta: RequestMeta) -> str | None:
-        token = request_meta.progress_token
-        if token is UNSET or (is_valid_id(token, self.limits) and len(str(token)) <= self.limits.token_bytes):
-            return None
-        return "progressToken out of range"
+        twice = duplicate_member(raw, *(value for value in structs.astuple(params) if isinstance(value, Raw)))
+        return None if twice is None else f"duplicate member {twice!r}"
 
     def _receive_other_notification(self, method: str, params: Any) -> None:
         self._handshake.advance(method)
@@ -306,7 +316,8 @@ class ServerEngine(Engine):
 
     def _reply(self, request: Request, data: bytes) -> None:
         super()._reply(request, data)
-        self._close_if_done()
+        if self._is_ending:
+            self._close_if_done()
 
     def _era_of(self, context: Context) -> HandshakeEra | EnvelopeEra:
         return self._envelope if context.revision.era is Era.ENVELOPE else self._handshake
@@ -323,7 +334,7 @@ class ServerEngine(Engine):
             LocalProtocolError: the request is already answered.
             TypeError: the result holds a value that JSON has no form for; the request stays open.
         """
-        if not request.is_open:
+        if request.state is not RequestState.OPEN:
             self._take(request)
             return
         era = self._envelope if request.context.revision.era is Era.ENVELOPE else self._handshake

@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
-from msgspec import Raw
+from msgspec import UNSET, Raw
 
 from protocol.eras import Prepared
 from protocol.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
@@ -135,7 +135,7 @@ class ServerSession:
             return
         context = Context(self, request)
         params = request.params
-        if getattr(params, "request_state", None) or getattr(params, "input_responses", None):
+        if getattr(params, "request_state", UNSET) is not UNSET or getattr(params, "input_responses", UNSET) is not UNSET:
             try:
                 context.restore(self.engine.read_state(request, time.time()))
             except RemoteProtocolError as error:

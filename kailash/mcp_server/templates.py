@@ -104,12 +104,7 @@ class Template:
             raise ValueError(f"URI template longer than {MAX_TEMPLATE} bytes")
         self.text = text
         self._parts = tuple(_parse(text))
-        found = [
-            variable.name
-            for part in self._parts
-            if isinstance(part, _Expression)
-            for variable in part.variables
-        ]
+        found = [variable.name for part in self._parts if isinstance(part, _Expression) for variable in part.variables]
         if len(found) > MAX_VARIABLES:
             raise ValueError(f"URI template with more than {MAX_VARIABLES} variables")
         self.variables: tuple[str, ...] = tuple(dict.fromkeys(found))
@@ -121,9 +116,7 @@ class Template:
 
     def expand(self, values: Mapping[str, Value]) -> str:
         """Fill in values; what is missing or None is left out, as the RFC says."""
-        return "".join(
-            part if isinstance(part, str) else _expand(part, values) for part in self._parts
-        )
+        return "".join(part if isinstance(part, str) else _expand(part, values) for part in self._parts)
 
     def match(self, uri: str) -> dict[str, str | list[str]] | None:
         """Find the values that lead to `uri`; None when there are none, or none that are safe.
@@ -191,9 +184,7 @@ def _parse_expression(body: str) -> _Expression:
     operator = _OPERATORS.get(symbol)
     if operator is None:
         raise ValueError(f"URI template: operator {symbol!r} is reserved")
-    return _Expression(
-        operator, tuple(_parse_variable(spec) for spec in body[len(symbol) :].split(","))
-    )
+    return _Expression(operator, tuple(_parse_variable(spec) for spec in body[len(symbol) :].split(",")))
 
 
 def _parse_variable(spec: str) -> _Variable:
@@ -467,15 +458,10 @@ def _pairs(run: _Run, text: str) -> list[tuple[_Variable, str | list[str]]] | No
         if values and not variable.explode:
             return None
         values.append(value)
-    return [
-        (known[name], values if known[name].explode else values[0])
-        for name, values in found.items()
-    ]
+    return [(known[name], values if known[name].explode else values[0]) for name, values in found.items()]
 
 
-def _decode(
-    operator: _Operator, variable: _Variable, raw: str | list[str]
-) -> str | list[str] | None:
+def _decode(operator: _Operator, variable: _Variable, raw: str | list[str]) -> str | list[str] | None:
     """Decode once; None for what is not UTF-8 or not safe."""
     if isinstance(raw, list):
         texts = [_decode_one(operator, item) for item in raw]

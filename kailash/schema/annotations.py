@@ -123,9 +123,7 @@ def is_pydantic_type(annotation: Any) -> bool:
     """Tell whether pydantic has to read this class: a model, its dataclass or one of its types."""
     if "pydantic" not in sys.modules or not isinstance(annotation, type):
         return False
-    return hasattr(annotation, "__get_pydantic_core_schema__") or hasattr(
-        annotation, "__pydantic_validator__"
-    )
+    return hasattr(annotation, "__get_pydantic_core_schema__") or hasattr(annotation, "__pydantic_validator__")
 
 
 def _is_from_pydantic(item: object) -> bool:
@@ -150,9 +148,7 @@ def resolve(
 ) -> dict[str, Any]:
     """Evaluate annotations that may be strings, keeping `Annotated`."""
     holder = types.SimpleNamespace(__annotations__=dict(annotations))
-    return typing.get_type_hints(
-        holder, globalns=dict(namespace), localns=dict(locals or {}), include_extras=True
-    )
+    return typing.get_type_hints(holder, globalns=dict(namespace), localns=dict(locals or {}), include_extras=True)
 
 
 def class_hints(cls: type) -> dict[str, Any]:

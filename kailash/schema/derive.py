@@ -120,9 +120,7 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True, eq=False):
             unknown = [name for name in values if name not in self.names]
             if unknown and self.extra is None:
                 known = ", ".join(sorted(self.names)) or "none"
-                return ArgumentError(
-                    f"unknown {_listed(unknown[:5])}; accepted: {known}", unknown[0]
-                )
+                return ArgumentError(f"unknown {_listed(unknown[:5])}; accepted: {known}", unknown[0])
             return ArgumentError(f"arguments: {_plain(message)}", None)
         name, _, rest = path[2:].partition(".")
         name, bracket, index = name.partition("[")
@@ -169,9 +167,7 @@ def _integral(value: Any) -> Any:
     return value
 
 
-def derive_arguments(
-    fn: Callable[..., Any], *, skip: Collection[type] = (), style: Style = "auto"
-) -> Arguments:
+def derive_arguments(fn: Callable[..., Any], *, skip: Collection[type] = (), style: Style = "auto") -> Arguments:
     """Derive the argument decoder and input schema of a function.
 
     Args:
@@ -211,9 +207,7 @@ def derive_arguments(
             required.append(parameter.name)
         if _kinds(schema, writer) <= {"array", "object", "null"}:
             structured.append(parameter.name)
-    struct = msgspec.defstruct(
-        "Arguments", fields, kw_only=True, forbid_unknown_fields=extra is None
-    )
+    struct = msgspec.defstruct("Arguments", fields, kw_only=True, forbid_unknown_fields=extra is None)
     whole: dict[str, Any] = {"type": "object", "properties": properties}
     if required:
         whole["required"] = required
@@ -231,9 +225,7 @@ def derive_arguments(
     )
 
 
-def _field(
-    writer: SchemaWriter, parameter: inspect.Parameter, hint: Any, doc: Doc
-) -> tuple[Any, dict[str, Any]]:
+def _field(writer: SchemaWriter, parameter: inspect.Parameter, hint: Any, doc: Doc) -> tuple[Any, dict[str, Any]]:
     """The struct field and the schema of one parameter."""
     default = parameter.default
     if ann.is_pydantic_field(default):
@@ -266,9 +258,7 @@ def _default(value: Any) -> Any:
     return msgspec.field(default_factory=lambda: value)
 
 
-def _parameters(
-    fn: Callable[..., Any], skip: tuple[type, ...]
-) -> list[tuple[inspect.Parameter, Any]]:
+def _parameters(fn: Callable[..., Any], skip: tuple[type, ...]) -> list[tuple[inspect.Parameter, Any]]:
     """The parameters of a callable, each with its evaluated annotation."""
     namespace, local = _namespace(fn)
     found: list[tuple[inspect.Parameter, Any]] = []
@@ -289,9 +279,7 @@ def _parameters(
     return found
 
 
-def _evaluate(
-    hint: Any, namespace: Mapping[str, Any], local: Mapping[str, Any], skip: tuple[type, ...]
-) -> Any:
+def _evaluate(hint: Any, namespace: Mapping[str, Any], local: Mapping[str, Any], skip: tuple[type, ...]) -> Any:
     try:
         return ann.resolve({"hint": hint}, namespace=namespace, locals=local)["hint"]
     except NameError:
@@ -313,9 +301,7 @@ def _namespace(fn: Any) -> tuple[Mapping[str, Any], dict[str, Any]]:
         target = type(target).__call__
     local: dict[str, Any] = {x.__name__: x for x in getattr(target, "__type_params__", ())}
     code = getattr(target, "__code__", None)
-    for name, cell in zip(
-        getattr(code, "co_freevars", ()), getattr(target, "__closure__", None) or (), strict=True
-    ):
+    for name, cell in zip(getattr(code, "co_freevars", ()), getattr(target, "__closure__", None) or (), strict=True):
         try:
             local[name] = cell.cell_contents
         except ValueError:  # the enclosing function has not assigned it yet

@@ -108,9 +108,7 @@ def _build_rust(schema: dict[str, Any], dialect: Dialect) -> Check:
             schema,
             validate_formats=True,
             retriever=_refuse,
-            pattern_options=jsonschema_rs.FancyRegexOptions(
-                backtrack_limit=BACKTRACKS, size_limit=REGEX_SIZE
-            ),
+            pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS, size_limit=REGEX_SIZE),
         )
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
         place = json_path(getattr(error, "instance_path", ()))
@@ -131,20 +129,23 @@ def _build_fast(schema: dict[str, Any]) -> Check | None:
     import fastjsonschema  # see `_build_rust`
 
     try:
-        validate = fastjsonschema.compile(
-            schema, handlers=_Refusing(), formats=_FORMATS, use_default=False
-        )
+        validate = fastjsonschema.compile(schema, handlers=_Refusing(), formats=_FORMATS, use_default=False)
     except (fastjsonschema.JsonSchemaException, *_GENERATOR_FAULTS):
         return None  # valid, as the other engine has found already, but beyond this one
     return functools.partial(_check_fast, validate, fastjsonschema.JsonSchemaValueException)
 
 
-_GENERATOR_FAULTS = (AttributeError, LookupError, RecursionError, SyntaxError, TypeError, ValueError)
+_GENERATOR_FAULTS = (
+    AttributeError,
+    LookupError,
+    RecursionError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
 
 
-def _check_fast(
-    validate: Callable[[Any], Any], fault: type[Exception], value: Any
-) -> Iterator[Problem]:
+def _check_fast(validate: Callable[[Any], Any], fault: type[Exception], value: Any) -> Iterator[Problem]:
     try:
         validate(value)
     except RecursionError:

@@ -117,9 +117,7 @@ def parse_docstring(text: str | None) -> Doc:
         prose.append(line.rstrip())
         index += 1
     summary, body = _split_prose(prose)
-    return Doc(
-        summary=summary, body=body, params=params, returns=" ".join(x for x in returns if x)
-    )
+    return Doc(summary=summary, body=body, params=params, returns=" ".join(x for x in returns if x))
 
 
 def _split_prose(prose: list[str]) -> tuple[str, str]:

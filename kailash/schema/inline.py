@@ -23,9 +23,7 @@ LIMIT = 256 * 1024
 """Bytes beyond which even `inline` keeps references: nested ones can grow exponentially."""
 
 
-def apply_style(
-    schema: dict[str, Any], definitions: Mapping[str, dict[str, Any]], style: Style
-) -> dict[str, Any]:
+def apply_style(schema: dict[str, Any], definitions: Mapping[str, dict[str, Any]], style: Style) -> dict[str, Any]:
     """Join a schema and its definitions according to `style`."""
     uses = {name: _uses(body) for name, body in definitions.items()}
     order, recursive = _sorted(uses)

@@ -31,9 +31,7 @@ class Output(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         return to_jsonable(value)
 
 
-def derive_output(
-    annotation: Any, *, content_types: Collection[type] = (), style: Style = "auto"
-) -> Output | None:
+def derive_output(annotation: Any, *, content_types: Collection[type] = (), style: Style = "auto") -> Output | None:
     """Derive an output schema from a return annotation.
 
     Args:

@@ -126,9 +126,7 @@ def split_path(message: str) -> tuple[str, str]:
 class BuiltPlan(Plan):
     """Reads a base type and builds the wanted one from it."""
 
-    def __init__(
-        self, base: Any, build: Callable[[Any], Any], *, extra: Mapping[str, Any] | None = None
-    ) -> None:
+    def __init__(self, base: Any, build: Callable[[Any], Any], *, extra: Mapping[str, Any] | None = None) -> None:
         self._base = base
         self._build = build
         self._extra = dict(extra or {})

@@ -158,9 +158,7 @@ class SchemaWriter:
     def _enum(self, cls: type[enum.Enum]) -> dict[str, Any]:
         return _enumeration([member.value for member in cls]) | _description(cls)
 
-    def _object(
-        self, cls: Any, info: Any, defaults: Mapping[str, Any] | None = None
-    ) -> dict[str, Any]:
+    def _object(self, cls: Any, info: Any, defaults: Mapping[str, Any] | None = None) -> dict[str, Any]:
         members: dict[str, Any] = {}
         required: list[str] = []
         if getattr(info, "tag_field", None) is not None:

@@ -14,9 +14,7 @@ ONE = frozenset(
     }
 )  # fmt: skip
 MANY = frozenset({"allOf", "anyOf", "items", "oneOf", "prefixItems"})
-NAMED = frozenset(
-    {"$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"}
-)
+NAMED = frozenset({"$defs", "definitions", "dependencies", "dependentSchemas", "patternProperties", "properties"})
 
 
 def children(schema: Mapping[str, Any]) -> Iterator[Any]:
@@ -39,9 +37,7 @@ def subschemas(schema: Mapping[str, Any]) -> Iterator[tuple[int, Mapping[str, An
         pending.extend((depth + 1, child) for child in children(current))
 
 
-def rebuild(
-    schema: dict[str, Any], change: Callable[[dict[str, Any]], dict[str, Any]]
-) -> dict[str, Any]:
+def rebuild(schema: dict[str, Any], change: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
     """Copy a schema of our own making, `change` applied to every schema in it, inside first."""
     copy: dict[str, Any] = {}
     for keyword, value in schema.items():
@@ -50,9 +46,7 @@ def rebuild(
         elif keyword in MANY and isinstance(value, list):
             copy[keyword] = [rebuild(x, change) if isinstance(x, dict) else x for x in value]
         elif keyword in NAMED and isinstance(value, dict):
-            copy[keyword] = {
-                name: rebuild(x, change) if isinstance(x, dict) else x for name, x in value.items()
-            }
+            copy[keyword] = {name: rebuild(x, change) if isinstance(x, dict) else x for name, x in value.items()}
         else:
             copy[keyword] = value
     return change(copy)

@@ -9,7 +9,10 @@ from kailash.schema import compile as compile_module
 
 POINT = {
     "type": "object",
-    "properties": {"x": {"type": "integer", "minimum": 3}, "items": {"type": "array", "items": {"type": "string"}}},
+    "properties": {
+        "x": {"type": "integer", "minimum": 3},
+        "items": {"type": "array", "items": {"type": "string"}},
+    },
     "required": ["x"],
 }
 
@@ -100,7 +103,13 @@ def test_subschemas_and_size_are_bounded() -> None:
 def test_what_is_no_schema_is_refused() -> None:
     loop: dict[str, Any] = {}
     loop["not"] = loop
-    for schema in ({"type": 12}, {"const": object()}, loop, {"pattern": "("}, {"$ref": "#/$defs/none"}):
+    for schema in (
+        {"type": 12},
+        {"const": object()},
+        loop,
+        {"pattern": "("},
+        {"$ref": "#/$defs/none"},
+    ):
         with pytest.raises(SchemaError):
             compile_schema(schema)
     with pytest.raises(SchemaError):

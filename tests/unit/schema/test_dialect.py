@@ -20,7 +20,8 @@ def engine(schema: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("declared", "expected"), [(D4, "fast"), (D6, "fast"), (D7, "fast"), (D2019, "rust"), (D2020, "rust")]
+    ("declared", "expected"),
+    [(D4, "fast"), (D6, "fast"), (D7, "fast"), (D2019, "rust"), (D2020, "rust")],
 )
 def test_each_dialect_has_its_engine(declared: str, expected: str) -> None:
     assert engine({"$schema": declared, "type": "object"}) == expected

@@ -114,9 +114,7 @@ def test_a_line_that_only_looks_like_a_section_is_prose() -> None:
 
 
 def test_returns_without_a_type_stay_whole() -> None:
-    assert parse_docstring("S.\n\nReturns:\n    A day: the best one.").returns == (
-        "A day: the best one."
-    )
+    assert parse_docstring("S.\n\nReturns:\n    A day: the best one.").returns == ("A day: the best one.")
 
 
 def test_fields_with_unknown_names_are_prose() -> None:
@@ -129,9 +127,7 @@ def test_any_text_gives_a_doc(text: str) -> None:
     assert all(name.strip() == name for name in doc.params)
 
 
-@pytest.mark.parametrize(
-    "unit", ["Args:\n\n", "Args:\n    a: b\n", ":param a:\n", "a(" * 3 + ":\n", "Args\n----\n"]
-)
+@pytest.mark.parametrize("unit", ["Args:\n\n", "Args:\n    a: b\n", ":param a:\n", "a(" * 3 + ":\n", "Args\n----\n"])
 def test_work_grows_with_the_length_only(unit: str) -> None:
     small, large = (_opcodes(unit * count) for count in (100, 800))
     assert large <= 9 * small

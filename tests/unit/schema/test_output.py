@@ -21,7 +21,21 @@ from hypothesis import strategies as st
 
 from kailash.schema import compile_schema, derive_output, dumps, to_jsonable
 
-from .models import Box, Cat, Color, Context, Crate, Item, Line, Odd, Options, Pair, Point, Shape, User
+from .models import (
+    Box,
+    Cat,
+    Color,
+    Context,
+    Crate,
+    Item,
+    Line,
+    Odd,
+    Options,
+    Pair,
+    Point,
+    Shape,
+    User,
+)
 
 
 class Content(msgspec.Struct):
