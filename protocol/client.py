@@ -3,7 +3,7 @@
 `start` probes for the era unless it is known, ends in `Ready` or `Closed`; then calls may be made.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -44,7 +44,6 @@ from .params import (
     CancelledParams,
     DetailedTaskParams,
     ElicitParams,
-    EmptyParams,
     InitializeParams,
     ListenParams,
     LogParams,
@@ -57,6 +56,9 @@ from .subscriptions import LIST_CHANGES, NOTIFICATION_OF
 from .types import Implementation, LoggingLevel, SubscriptionFilter
 
 __all__ = ["ClientEngine", "ClientProfile"]
+
+_OWN_CALLS = {"initialize": "start", "subscriptions/listen": "listen"}
+"""Calls that the engine makes itself, and the method that makes them."""
 
 _KIND_OF = {method: kind for kind, method in NOTIFICATION_OF.items()}
 
@@ -139,7 +141,10 @@ class ClientEngine(Engine):
         self._start_deadline: float | None = None
         self._probe_deadline: float | None = None
         self._subscriptions: list[Subscription] = []
-        self._watching: dict[RequestId, Subscription] = {}
+        self._watching: dict[RequestId, Subscription | None] = {}
+        """Calls of our own about watched resources, and the subscription that waits for each."""
+        self._followed: dict[RequestId, Call] = {}
+        """Ended calls whose task may still report progress."""
 
     # Negotiation
 
@@ -237,7 +242,9 @@ class ClientEngine(Engine):
         revision = choose([result.protocol_version], self.profile.revisions, Era.HANDSHAKE)
         if revision is None:
             # "If the client does not support the version in the server's response, it SHOULD disconnect"
-            self._conclude(Evidence.REFUSED, None, f"server chose revision {result.protocol_version!r}, not spoken here")
+            self._conclude(
+                Evidence.REFUSED, None, f"server chose revision {result.protocol_version!r}, not spoken here"
+            )
             return
         self._speaking = self._revision = revision
         self.context = Context(
@@ -276,6 +283,8 @@ class ClientEngine(Engine):
             self._late_probe = self._probe
             self._send_initialize(revision or self.profile.handshakes[-1])
         elif self.state is Negotiation.READY:
+            if self._late_probe is not None:
+                self._finish(self._late_probe)  # whatever it brings now, it decides nothing
             self._probe = self._late_probe = None
             assert self.context is not None
             self._events.append(Ready(self.context))
@@ -300,27 +309,24 @@ class ClientEngine(Engine):
             self._settle_typed(call, raw)
         else:
             self._finish(call)
+            if call.as_task and call.progress_token is not UNSET and len(self._followed) < self.limits.calls:
+                self._followed[call.id] = call
             self._deliver(call, raw, "complete")
 
     def _adopt_late(self, call: Call, raw: Raw) -> None:
         """Use a probe's answer that came after the handshake had begun: the server was slow, not old."""
         self._late_probe = None
-        if self.state is Negotiation.HANDSHAKING and self._probe is not None:
-            initialize = self._probe
-            previous = self._speaking
-            self._weigh_late(call, raw)
-            if self.state is Negotiation.READY:
-                self._finish(initialize)
-            else:
-                self._speaking = previous
+        if self.state is Negotiation.HANDSHAKING and self._offers_envelope(raw):
+            assert self._probe is not None
+            self._finish(self._probe)
+            self._weigh_result(call, raw)
 
-    def _weigh_late(self, call: Call, raw: Raw) -> None:
+    def _offers_envelope(self, raw: Raw) -> bool:
         try:
             result = model.decode(raw, DiscoverResult)
         except DECODE_ERRORS:
-            return
-        if choose(result.supported_versions, self.profile.revisions, Era.ENVELOPE) is not None:
-            self._weigh_result(call, raw)
+            return False
+        return choose(result.supported_versions, self.profile.revisions, Era.ENVELOPE) is not None
 
     def _settle_typed(self, call: Call, raw: Raw) -> None:
         """End a call by what its result says it is."""
@@ -342,7 +348,7 @@ class ClientEngine(Engine):
 
     def _settle_input_required(self, call: Call, raw: Raw) -> None:
         result = model.decode(raw, InputRequiredResult)
-        if not METHODS[call.method].interruptible:
+        if call.method not in METHODS or not METHODS[call.method].interruptible:
             self._invalid(call, f"{call.method} cannot be answered input_required")
             return
         if result.input_requests is UNSET and result.request_state is UNSET:
@@ -368,8 +374,6 @@ class ClientEngine(Engine):
     def _deliver(self, call: Call, raw: Raw, kind: str) -> None:
         if call.id in self._watching:
             self._count_watch(self._watching.pop(call.id))
-        elif METHODS[call.method].name in ("resources/unsubscribe",):
-            return  # sent by `unlisten`; nobody waits for it
         else:
             self._events.append(Result(call, raw, kind))
 
@@ -382,12 +386,8 @@ class ClientEngine(Engine):
         elif isinstance(call, Subscription):
             self._drop(call, error)
         elif call.id in self._watching:
-            subscription = self._watching.pop(call.id)
-            uri = msgspec.json.decode(call.body, type=SubscribeParams).uri
-            honoured = subscription.filter
-            honoured.resource_subscriptions = [u for u in honoured.resource_subscriptions if u != uri]
-            self._count_watch(subscription)
-        elif call.method != "resources/unsubscribe":
+            self._refuse_watch(call, self._watching.pop(call.id))
+        else:
             self._events.append(Failure(call, error, is_local))
 
     def _expire_call(self, call: Call, now: float) -> None:
@@ -403,6 +403,8 @@ class ClientEngine(Engine):
         self._abandon(call, "timed out")
         if isinstance(call, Subscription):
             self._drop(call, ErrorObject(ErrorCode.INTERNAL_ERROR, "subscription was not acknowledged in time"))
+        elif call.id in self._watching:
+            self._refuse_watch(call, self._watching.pop(call.id))
         else:
             self._events.append(TimedOut(call))
 
@@ -415,6 +417,10 @@ class ClientEngine(Engine):
 
     def _receive_request(self, envelope: Envelope, request_id: RequestId, method: str, batch: Batch | None) -> None:
         revision = self._revision
+        if revision is None and method == "ping" and self.state is Negotiation.HANDSHAKING:
+            # "prior to … initialize … other than pings" — basic/lifecycle#initialization: always answered
+            self._outgoing.append(Outgoing(encode_result(request_id, b"{}"), request_id, True))
+            return
         if revision is None:
             # "servers MUST NOT send requests", and a client answers nothing there — 2026-07-28 basic/transports/stdio
             self._events.append(Violation(ErrorObject(ErrorCode.INVALID_REQUEST, f"request {method} from a server")))
@@ -452,9 +458,7 @@ class ClientEngine(Engine):
             return ErrorObject(ErrorCode.METHOD_NOT_FOUND, "Method not found"), None, UNSET
         try:
             params: Any = DECODERS[method](b"{}" if raw is UNSET else raw)
-            request_meta = msgspec.json.decode(
-                b"{}" if params.meta is UNSET else params.meta, type=meta.RequestMeta
-            )
+            request_meta = msgspec.json.decode(b"{}" if params.meta is UNSET else params.meta, type=meta.RequestMeta)
         except DECODE_ERRORS as error:
             return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {error}"), None, UNSET
         if isinstance(params, ElicitParams):
@@ -515,14 +519,14 @@ class ClientEngine(Engine):
             for subscription in hearers or [None]:  # type: ignore[list-item]
                 self._events.append(Change(kind, subscription, uri, params))
             return
-        subscription = self._subscription_of(params)
-        if subscription is None or not subscription.is_acknowledged:
-            why = "change notification before its acknowledgement" if subscription else "change for no subscription"
+        tagged = self._subscription_of(params)
+        if tagged is None or not tagged.is_acknowledged:
+            why = "change for no subscription" if tagged is None else "change notification before its acknowledgement"
             self._events.append(Violation(ErrorObject(ErrorCode.INVALID_PARAMS, why)))
             return
         if isinstance(params, DetailedTaskParams):
             uri = params.task_id
-        self._events.append(Change(kind, subscription, uri, params))
+        self._events.append(Change(kind, tagged, uri, params))
 
     @staticmethod
     def _is_about(subscription: Subscription, kind: ChangeKind, uri: str | None) -> bool:
@@ -559,12 +563,16 @@ class ClientEngine(Engine):
                 revision has no such method, or too many calls are in flight.
         """
         self._check_callable(method)
+        self.check_room()
         if log_level is not None and log_level not in LOG_LEVELS:
             raise LocalProtocolError(f"log level {log_level!r} is not one of {', '.join(LOG_LEVELS)}")
         body = b"{}" if params is None else model.encode(self.adapt(params, self._speaking))
         spec = METHODS.get(method)
-        name = getattr(params, spec.mirror) if spec is not None and spec.mirror is not None else None
-        call = self._new_call(method, body, progress=progress, name=name, meta=meta, log_level=log_level)
+        name = getattr(params, spec.mirror, None) if spec is not None and spec.mirror is not None else None
+        as_task = self._speaking.task_params and getattr(params, "task", UNSET) is not UNSET
+        call = self._new_call(
+            method, body, progress=progress, name=name, meta=meta, log_level=log_level, as_task=as_task
+        )
         if deadline is not None:
             self._deadlines.arm(call, deadline)
         self._emit_request(call, self._stamped(call))
@@ -576,6 +584,8 @@ class ClientEngine(Engine):
         spec = METHODS.get(method)
         if spec is None:
             return  # an extension's method; the server knows
+        if method in _OWN_CALLS:
+            raise LocalProtocolError(f"{method} is sent by `{_OWN_CALLS[method]}`")
         if not (spec.is_request and spec.sender & Role.CLIENT) or method not in self._speaking.methods:
             raise LocalProtocolError(f"{method} is not a request of a client in revision {self._speaking.name}")
         path = self._speaking.capability_of(method, spec.requires)
@@ -597,7 +607,9 @@ class ClientEngine(Engine):
         body = splice_meta(call.body, members)
         return b"" if body == b"{}" else body
 
-    def answer(self, needed: InputRequired, responses: Mapping[str, Struct | Raw], *, deadline: float | None = None) -> Call:
+    def answer(
+        self, needed: InputRequired, responses: Mapping[str, Struct | Raw], *, deadline: float | None = None
+    ) -> Call:
         """Continue a call that needs input: the same request under a new id, with the responses and the state given.
 
         Args:
@@ -610,6 +622,7 @@ class ClientEngine(Engine):
         if responses.keys() != needed.requests.keys():
             raise LocalProtocolError(f"answer exactly {sorted(needed.requests)}, not {sorted(responses)}")
         self._check_callable(needed.call.method)
+        self.check_room()
         before = needed.call
         call = self._new_call(
             before.method,
@@ -653,6 +666,7 @@ class ClientEngine(Engine):
             raise LocalProtocolError("not ready: wait for the Ready event")
         if self._revision is not None:
             return self._listen_by_handshake(filter, deadline)
+        self.check_room()
         body = model.encode(ListenParams(notifications=filter))
         self._last_id += 1
         subscription = Subscription(self._last_id, "subscriptions/listen", body, filter=filter)
@@ -673,20 +687,21 @@ class ClientEngine(Engine):
         uris: list[str] = []
         if asked.resource_subscriptions is not UNSET and has(declared, "resources.subscribe"):
             uris = honoured.resource_subscriptions = list(dict.fromkeys(asked.resource_subscriptions))
+        watched = self._watched_uris()
+        uris = [uri for uri in uris if uri not in watched]
+        self.check_room(len(uris))
         # An id of its own, though nothing on the wire carries it.
         self._last_id += 1
         subscription = Subscription(self._last_id, "subscriptions/listen", filter=honoured)
         self._subscriptions.append(subscription)
-        watched = self._watched_uris(except_for=subscription)
         for uri in uris:
-            if uri not in watched:
-                body = model.encode(SubscribeParams(uri=uri))
-                call = self._send_internal("resources/subscribe", body, deadline)
-                self._watching[call.id] = subscription
+            body = model.encode(SubscribeParams(uri=uri))
+            call = self._send_internal("resources/subscribe", body, deadline)
+            self._watching[call.id] = subscription
         self._count_watch(subscription)
         return subscription
 
-    def _watched_uris(self, *, except_for: Subscription) -> set[str]:
+    def _watched_uris(self, *, except_for: Subscription | None = None) -> set[str]:
         return {
             uri
             for other in self._subscriptions
@@ -694,25 +709,40 @@ class ClientEngine(Engine):
             for uri in other.filter.resource_subscriptions
         }
 
-    def _count_watch(self, subscription: Subscription) -> None:
-        if subscription.is_open and not subscription.is_acknowledged and subscription not in self._watching.values():
+    def _refuse_watch(self, call: Call, subscription: Subscription | None) -> None:
+        """Take it that a resource is not watched after all."""
+        if subscription is not None:
+            uri = msgspec.json.decode(call.body, type=SubscribeParams).uri
+            honoured = subscription.filter
+            honoured.resource_subscriptions = [u for u in honoured.resource_subscriptions if u != uri]
+            self._count_watch(subscription)
+
+    def _count_watch(self, subscription: Subscription | None) -> None:
+        if (
+            subscription is not None
+            and not subscription.is_acknowledged
+            and subscription not in self._watching.values()
+        ):
             subscription.is_acknowledged = True
             self._events.append(Subscribed(subscription))
 
-    def unlisten(self, subscription: Subscription) -> None:
+    def unlisten(self, subscription: Subscription, reason: str | None = None) -> None:
         """End a subscription; `Unsubscribed` is not reported for it. A subscription that ended is left alone."""
         if subscription not in self._subscriptions:
             return
         self._subscriptions.remove(subscription)
         if self._revision is None:
-            self.cancel(subscription)
+            super().cancel(subscription, reason)
             return
         subscription.is_open = False
         for call_id in [key for key, value in self._watching.items() if value is subscription]:
-            del self._watching[call_id]
-        uris = subscription.filter.resource_subscriptions
-        for uri in set() if uris is UNSET else set(uris) - self._watched_uris(except_for=subscription):
-            self._send_internal("resources/unsubscribe", model.encode(SubscribeParams(uri=uri)), None)
+            self._watching[call_id] = None
+        uris = [] if subscription.filter.resource_subscriptions is UNSET else subscription.filter.resource_subscriptions
+        others = self._watched_uris(except_for=subscription)
+        for uri in uris:
+            if uri not in others:
+                body = model.encode(SubscribeParams(uri=uri))
+                self._watching[self._send_internal("resources/unsubscribe", body, None).id] = None
 
     def _drop(self, subscription: Subscription, error: ErrorObject | None) -> None:
         subscription.is_open = False
@@ -726,14 +756,28 @@ class ClientEngine(Engine):
         Raises:
             LocalProtocolError: `initialize` is never cancelled; close the connection instead.
         """
-        if not METHODS[call.method].cancellable if call.method in METHODS else False:
+        if isinstance(call, Subscription):
+            self.unlisten(call, reason)
+        elif call.method in METHODS and not METHODS[call.method].cancellable:
             raise LocalProtocolError(f"{call.method} cannot be cancelled")
-        super().cancel(call, reason)
+        else:
+            super().cancel(call, reason)
 
     def _abandon(self, call: Call, reason: str | None) -> None:
+        if call.as_task:
+            # "the tasks/cancel request MUST be used instead" — 2025-11-25 basic/utilities/cancellation
+            return
         params = CancelledParams(request_id=call.id, reason=UNSET if reason is None else reason)
         data = model.encode(params)
         self._outgoing.append(Outgoing(encode_notification("notifications/cancelled", data), cancels=call))
+
+    def _call_of_token(self, token: int | str) -> Call | None:
+        # "The progress token remains valid … until the task reaches a terminal status" — 2025-11-25 basic/utilities/progress
+        return super()._call_of_token(token) or self._followed.get(token)
+
+    def unfollow(self, call: Call) -> None:
+        """Stop hearing the progress of a call that was answered with a task: the task ended, or nobody cares."""
+        self._followed.pop(call.id, None)
 
     def _declares_tasks(self) -> bool:
         return has(self.profile.capabilities, f"extensions:{TASKS_EXTENSION}")

@@ -55,6 +55,7 @@ logger = logging.getLogger("kailash.protocol.engine")
 
 _decode_error = msgspec.json.Decoder(ErrorObject).decode
 _EMPTY = Raw(b"{}")
+_INFINITE = float("inf")
 
 
 class Engine(ABC):
@@ -85,7 +86,10 @@ class Engine(ABC):
             return
         message = decode(data, self.limits)
         if type(message) is Envelope:
-            self._receive_envelope(message, None)
+            if message.method is not UNSET and message.id is not UNSET:
+                self._receive_request(message, message.id, message.method, None)
+            else:
+                self._receive_envelope(message, None)
             return
         members = split_batch(data, self.limits)
         if members is None:
@@ -135,9 +139,7 @@ class Engine(ABC):
         self._end_batch_member(batch, None)
 
     @abstractmethod
-    def _receive_request(
-        self, envelope: Envelope, request_id: RequestId, method: str, batch: Batch | None
-    ) -> None: ...
+    def _receive_request(self, envelope: Envelope, request_id: RequestId, method: str, batch: Batch | None) -> None: ...
 
     @abstractmethod
     def _receive_other_notification(self, method: str, params: Any) -> None: ...
@@ -158,9 +160,8 @@ class Engine(ABC):
         if message.is_response:
             call = None if message.id is UNSET else self._calls.get(message.id)
             if call is not None:
-                self._finish(call)
                 error = ErrorObject(ErrorCode.INTERNAL_ERROR, f"invalid response: {message.error.message}")
-                self._events.append(Failure(call, error, is_local=True))
+                self._fail(call, error, is_local=True)
         elif self._answers_malformed():
             data = encode_error(message.id, message.error)
             if batch is None:
@@ -172,8 +173,11 @@ class Engine(ABC):
     def _receive_response(self, envelope: Envelope) -> None:
         call = None if envelope.id is UNSET else self._calls.get(envelope.id)
         if call is None:
-            # "SHOULD ignore any response to the cancelled request that arrives afterward"
-            # — basic/patterns/cancellation; a flood of them is something else.
+            if type(envelope.id) is int and 0 < envelope.id <= self._last_id:
+                # "SHOULD ignore any response to the cancelled request that arrives afterward"
+                # — basic/patterns/cancellation
+                logger.debug("! late response")
+                return
             self._stray_responses += 1
             error = ErrorObject(ErrorCode.INVALID_REQUEST, "response to no open request")
             self._events.append(Violation(error))
@@ -204,11 +208,15 @@ class Engine(ABC):
         raw = _EMPTY if envelope.params is UNSET else envelope.params
         params: Any = raw
         if spec is not None:
+            if spec.is_request or not spec.sender & ~self.role:
+                error = ErrorObject(ErrorCode.INVALID_REQUEST, f"{method} is not a notification of the other side")
+                self._events.append(Violation(error))
+                return
             try:
                 params = DECODERS[method](raw)
-            except DECODE_ERRORS as error:
+            except DECODE_ERRORS as fault:
                 # "Invalid … notifications SHOULD be ignored" — basic/patterns/cancellation#error-handling
-                why = f"{method}: {error}"
+                why = f"{method}: {fault}"
                 self._events.append(Violation(ErrorObject(ErrorCode.INVALID_PARAMS, why)))
                 return
         if type(params) is CancelledParams:
@@ -220,8 +228,8 @@ class Engine(ABC):
 
     def _receive_cancelled(self, params: CancelledParams) -> None:
         request = None if params.request_id is UNSET else self._requests.get(params.request_id)
-        if request is None or not METHODS[request.method].cancellable:
-            return  # unknown, finished or not cancellable: ignored without error
+        if request is None:
+            return  # unknown or finished: ignored without error; `initialize` is answered before it could be withdrawn
         self._cancel_request(request, None if params.reason is UNSET else params.reason)
 
     def _cancel_request(self, request: Request, reason: str | None) -> None:
@@ -270,8 +278,9 @@ class Engine(ABC):
             return
         revision = request.context.revision
         if error.code in revision.forbidden_codes:
-            # A code of an older revision means something else, or nothing, to this peer.
-            error = ErrorObject(ErrorCode.INVALID_PARAMS, error.message, error.data)
+            # A code of an older revision, or one kept for the specification, means something else to this peer.
+            code = ErrorCode.INVALID_PARAMS if error.code == ErrorCode.RESOURCE_NOT_FOUND else ErrorCode.INTERNAL_ERROR
+            error = ErrorObject(code, error.message, error.data)
         self._reply(request, encode_error(request.id, error))
 
     def send_progress(
@@ -284,6 +293,8 @@ class Engine(ABC):
         token = request.progress_token
         if token is UNSET or request.state is not RequestState.OPEN or request.is_listen:
             return False
+        if not -_INFINITE < progress < _INFINITE:
+            return False  # JSON has no form for it
         # "The progress value MUST increase with each notification" — basic/patterns/progress
         if request.progress is not None and not progress > request.progress:
             return False
@@ -294,12 +305,12 @@ class Engine(ABC):
             total=UNSET if total is None else total,
             message=UNSET if message is None else message,
         )
-        self._notify(
-            "notifications/progress", self.adapt(params, request.context.revision), related_to=request.id
-        )
+        self._notify("notifications/progress", self.adapt(params, request.context.revision), related_to=request.id)
         return True
 
-    def send_notification(self, method: str, params: Struct | None = None, *, related_to: Request | None = None) -> None:
+    def send_notification(
+        self, method: str, params: Struct | None = None, *, related_to: Request | None = None
+    ) -> None:
         """Send a notification; with `related_to`, on the stream of that request and only while it is open.
 
         Raises:
@@ -366,19 +377,26 @@ class Engine(ABC):
 
     def _new_call(self, method: str, body: bytes, *, progress: bool = False, **fields: Any) -> Call:
         """Mint an id and register a call; ids count up and are never used twice."""
-        if len(self._calls) >= self.limits.calls:
-            raise LocalProtocolError(f"more than {self.limits.calls} calls in flight")
         self._last_id += 1
         token = self._last_id if progress else UNSET
         call = Call(self._last_id, method, body, progress_token=token, **fields)
         self._calls[call.id] = call
         return call
 
+    def check_room(self, count: int = 1) -> None:
+        """Raise `LocalProtocolError` if so many more calls cannot be made."""
+        if self.closed:
+            raise LocalProtocolError("the connection is closed")
+        if len(self._calls) + count > self.limits.calls:
+            raise LocalProtocolError(f"more than {self.limits.calls} calls in flight")
+
     def _emit_request(self, call: Call, params: bytes) -> None:
         data = encode_request(call.id, call.method, params)
         self._outgoing.append(Outgoing(data, call.related_to, False, call))
 
     def _notify(self, method: str, params: Any, *, related_to: RequestId | None = None) -> None:
+        if self.closed:
+            return
         body = b"" if params is None else model.encode(params)
         self._outgoing.append(Outgoing(encode_notification(method, body), related_to))
 

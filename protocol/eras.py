@@ -44,9 +44,7 @@ __all__ = ["LIFECYCLE", "LOG_LEVELS", "EnvelopeEra", "Handshake", "HandshakeEra"
 
 LOG_LEVELS = {
     name: rank
-    for rank, name in enumerate(
-        ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
-    )
+    for rank, name in enumerate(("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"))
 }
 """Severity by name, RFC 5424 order."""
 
@@ -70,7 +68,8 @@ LIFECYCLE = {
 }
 """What moves the lifecycle; anything else leaves it where it is — basic/lifecycle."""
 
-_BEFORE_INITIALIZE = frozenset({"initialize", "ping"})
+_LONGEST_KNOWN = 4096
+_decode_meta = msgspec.json.Decoder(RequestMeta).decode
 
 
 class Prepared:
@@ -92,9 +91,7 @@ def required_capabilities(inputs: Mapping[str, InputRequest]) -> list[str]:
         params = entry.params
         if isinstance(params, ElicitParams):
             path = "elicitation.url" if params.mode == "url" else "elicitation.form"
-        elif isinstance(params, CreateMessageParams) and not (
-            params.tools is UNSET and params.tool_choice is UNSET
-        ):
+        elif isinstance(params, CreateMessageParams) and not (params.tools is UNSET and params.tool_choice is UNSET):
             # "Servers MUST NOT send tool-enabled sampling requests to clients that have not declared support"
             # — client/sampling#tools-in-sampling
             path = "sampling.tools"
@@ -112,6 +109,14 @@ class HandshakeEra:
         self.log_level: str | None = None
         self.watched: set[str] = set()
         """URIs named by `resources/subscribe`."""
+        self._held: dict[ChangeNotice, None] = {}
+
+    def release(self) -> list[ChangeNotice]:
+        """Return the list changes that had to wait for `notifications/initialized`, once it is here."""
+        if self.state is not Handshake.OPERATING:
+            return []
+        held, self._held = list(self._held), {}
+        return held
 
     def advance(self, method: str) -> None:
         """Take a message that may move the lifecycle."""
@@ -177,6 +182,7 @@ class HandshakeEra:
     ) -> list[Call]:
         """Send one request to the client per input, in order, on the stream of `request`."""
         revision = request.context.revision
+        engine.check_room(len(inputs))
         calls = []
         for entry in inputs.values():
             params = entry.params
@@ -192,6 +198,8 @@ class HandshakeEra:
         """Tell the client once, if lists may be announced or the resource is watched."""
         # "Before receiving the initialized notification … servers SHOULD NOT send requests other than pings and
         # logging" — basic/lifecycle#initialization
+        if self.state is Handshake.INITIALIZING and notice.kind in LIST_CHANGES:
+            self._held[notice] = None  # at most one of each kind
         if self.state is not Handshake.OPERATING or self.context is None:
             return
         method = NOTIFICATION_OF[notice.kind]
@@ -241,10 +249,17 @@ class EnvelopeEra:
             capabilities=capabilities,
             log_level=None if meta.log_level is UNSET else meta.log_level,
         )
-        if raw is not UNSET and meta.progress_token is UNSET and duplicate_member(raw) is None:
+        if (
+            raw is not UNSET
+            and len(raw) <= _LONGEST_KNOWN  # type: ignore[arg-type]
+            and meta.progress_token is UNSET
+            and duplicate_member(raw) is None
+        ):
             if len(self.known) >= self._profile.limits.contexts:
                 self.known.clear()  # only time is lost
-            self.known[bytes(raw)] = (meta, context)
+            text = bytes(raw)
+            # Decoded anew, because raw members keep the whole text alive that they were found in.
+            self.known[text] = (_decode_meta(text), context)
         return context
 
     @staticmethod
@@ -324,9 +339,7 @@ class EnvelopeEra:
             raise LocalProtocolError(f"{request.method} cannot ask for input")
         result = InputRequiredResult(result_type="input_required")
         if inputs:
-            result.input_requests = {
-                key: WireInputRequest(method=entry.method, params=_embed(entry.params)) for key, entry in inputs.items()
-            }
+            result.input_requests = embedded(inputs)
         if state or not inputs:
             if self._profile.sealer is None:
                 raise LocalProtocolError("state needs a StateSealer in the ServerProfile")
@@ -342,10 +355,16 @@ class EnvelopeEra:
         for request, honoured in engine.listeners:
             if matches(honoured, notice):
                 tag = {keys.SUBSCRIPTION_ID: request.id}
-                members: dict[str, Any] = {"_meta": tag}
+                members: dict[str, Any] = msgspec.json.decode(notice.body) if notice.body else {}
+                members["_meta"] = tag
                 if notice.kind is ChangeKind.RESOURCE:
                     members["uri"] = notice.key
                 engine.announce(notice, NOTIFICATION_OF[notice.kind], model.encode(members), related_to=request)
+
+
+def embedded(inputs: Mapping[str, InputRequest]) -> dict[str, WireInputRequest]:
+    """Return questions in the form in which an answer or a task carries them."""
+    return {key: WireInputRequest(method=entry.method, params=_embed(entry.params)) for key, entry in inputs.items()}
 
 
 def _embed(params: Any) -> Raw:

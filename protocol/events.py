@@ -26,8 +26,8 @@ __all__ = [
     "Event",
     "Expired",
     "Failure",
-    "InputRequired",
     "InputRequest",
+    "InputRequired",
     "Log",
     "Notification",
     "Outgoing",
@@ -124,6 +124,8 @@ class Call(Struct, eq=False):
     meta: Mapping[str, Any] | None = None
     """The caller's own `_meta` members, repeated on a retry."""
     log_level: LoggingLevel | None = None
+    as_task: bool = False
+    """It asks to be run as a task (2025-11-25)."""
     is_open: bool = True
     """The answer is still awaited."""
 

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
-from .errors import ErrorCode, ErrorObject, RemoteProtocolError
+from .errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
 from .jsonrpc import DECODE_ERRORS
 from .params import CallToolParams, GetPromptParams, ReadResourceParams
 
@@ -69,7 +69,13 @@ class StateSealer:
         self._current = next(iter(self._keys))
 
     def seal(self, state: bytes, *, principal: str | None, method: str, params: Any, now: float) -> str:
-        """Seal state for one principal, method and set of params; `now` is wall-clock time in seconds."""
+        """Seal state for one principal, method and set of params; `now` is wall-clock time in seconds.
+
+        Raises:
+            LocalProtocolError: so much state that `open` would refuse it.
+        """
+        if len(state) > _LARGEST // 2:
+            raise LocalProtocolError(f"more than {_LARGEST // 2} bytes of request state")
         head = self._current + int(now + self.lifetime).to_bytes(_EXPIRY, "big")
         tag = self._tag(self._keys[self._current], head + state, principal, method, params)
         return urlsafe_b64encode(head + state + tag).decode()

@@ -6,14 +6,12 @@ __all__ = ["CLIENT_LIMITS", "SERVER_LIMITS", "Limits"]
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Limits of one connection; a byte count, a count, or seconds, as the names say."""
+    """Limits of one connection: sizes and counts, as the names say; the length of text is counted in characters."""
 
     message_bytes: int = 4 * 1024 * 1024
     """Largest message accepted. Excess: the codec skips the message and reports it."""
     depth: int = 128
     """Deepest JSON nesting accepted. Excess: −32700."""
-    wide_brackets: int = 256
-    """Messages with fewer brackets than this cannot be expensive and skip the depth scan."""
     id_bytes: int = 1024
     """Longest string id. Excess: −32600 without id."""
     method_bytes: int = 256
@@ -31,7 +29,7 @@ class Limits(Struct, frozen=True, kw_only=True):
     calls: int = 1024
     """Most outbound calls in flight. Excess: `LocalProtocolError`."""
     subscriptions: int = 64
-    """Most live `subscriptions/listen` requests, and most `resources/subscribe` URIs × 1,000."""
+    """Most live `subscriptions/listen` requests; they do not count as requests in flight. Excess: −32602."""
     subscription_uris: int = 1000
     """Most resource URIs watched by one subscription or one handshake connection. Excess: −32602."""
     stray_responses: int = 1000
@@ -40,6 +38,10 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Most distinct `_meta` identities remembered; a cache, so excess only costs time."""
     input_rounds: int = 16
     """Most `input_required` rounds a client follows for one call."""
+    tasks: int = 1000
+    """Most tasks a server keeps for one principal, ended ones included. Excess: error 1503."""
+    all_tasks: int = 10_000
+    """Most tasks a server keeps at all. Excess: error 1503."""
 
 
 SERVER_LIMITS = Limits()

@@ -66,9 +66,7 @@ _C, _S, _B = Role.CLIENT, Role.SERVER, Role.BOTH
 METHODS: dict[str, MethodSpec] = _rows(
     # Lifecycle
     # "The initialize request MUST NOT be cancelled by clients" — 2025-11-25 basic/utilities/cancellation
-    MethodSpec(
-        name="initialize", sender=_C, params=p.InitializeParams, result=r.InitializeResult, cancellable=False
-    ),
+    MethodSpec(name="initialize", sender=_C, params=p.InitializeParams, result=r.InitializeResult, cancellable=False),
     MethodSpec(name="notifications/initialized", sender=_C, params=p.EmptyParams),
     MethodSpec(name="ping", sender=_B, params=p.EmptyParams, result=r.EmptyResult),
     MethodSpec(name="server/discover", sender=_C, params=p.EmptyParams, result=r.DiscoverResult, cacheable=True),
@@ -90,9 +88,7 @@ METHODS: dict[str, MethodSpec] = _rows(
         mirror="name",
         interruptible=True,
     ),
-    MethodSpec(
-        name="notifications/tools/list_changed", sender=_S, params=p.EmptyParams, requires="tools.listChanged"
-    ),
+    MethodSpec(name="notifications/tools/list_changed", sender=_S, params=p.EmptyParams, requires="tools.listChanged"),
     # Resources
     MethodSpec(
         name="resources/list",
@@ -175,9 +171,7 @@ METHODS: dict[str, MethodSpec] = _rows(
         requires="completions",
     ),
     # Logging, progress, cancellation
-    MethodSpec(
-        name="logging/setLevel", sender=_C, params=p.SetLevelParams, result=r.EmptyResult, requires="logging"
-    ),
+    MethodSpec(name="logging/setLevel", sender=_C, params=p.SetLevelParams, result=r.EmptyResult, requires="logging"),
     MethodSpec(name="notifications/message", sender=_S, params=p.LogParams, requires="logging"),
     MethodSpec(name="notifications/progress", sender=_B, params=p.ProgressParams),
     MethodSpec(name="notifications/cancelled", sender=_B, params=p.CancelledParams),
@@ -190,9 +184,7 @@ METHODS: dict[str, MethodSpec] = _rows(
         requires="roots",
         is_embeddable=True,
     ),
-    MethodSpec(
-        name="notifications/roots/list_changed", sender=_C, params=p.EmptyParams, requires="roots.listChanged"
-    ),
+    MethodSpec(name="notifications/roots/list_changed", sender=_C, params=p.EmptyParams, requires="roots.listChanged"),
     MethodSpec(
         name="sampling/createMessage",
         sender=_S,
@@ -216,9 +208,7 @@ METHODS: dict[str, MethodSpec] = _rows(
         requires="elicitation.url",
     ),
     # Subscriptions
-    MethodSpec(
-        name="subscriptions/listen", sender=_C, params=p.ListenParams, result=r.ListenResult, streaming=True
-    ),
+    MethodSpec(name="subscriptions/listen", sender=_C, params=p.ListenParams, result=r.ListenResult, streaming=True),
     MethodSpec(name="notifications/subscriptions/acknowledged", sender=_S, params=p.AcknowledgedParams),
     # Tasks: core methods of one revision, an extension in the envelope era (`Revision.requires`)
     MethodSpec(
@@ -232,9 +222,7 @@ METHODS: dict[str, MethodSpec] = _rows(
     MethodSpec(
         name="tasks/result", sender=_B, params=p.TaskIdParams, result=r.EmptyResult, requires="tasks", streaming=True
     ),
-    MethodSpec(
-        name="tasks/list", sender=_B, params=p.PaginatedParams, result=r.ListTasksResult, requires="tasks.list"
-    ),
+    MethodSpec(name="tasks/list", sender=_B, params=p.PaginatedParams, result=r.ListTasksResult, requires="tasks.list"),
     MethodSpec(
         name="tasks/cancel",
         sender=_B,

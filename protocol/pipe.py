@@ -13,12 +13,10 @@ __all__ = ["Codec", "Pipe"]
 class Codec(Protocol):
     """What a pipe needs of a framing."""
 
-    oversized: int
+    def receive_data(self, data: bytes) -> list[bytes | None]:
+        """Take bytes and return the whole messages they complete, `None` in the place of one that was too long."""
 
-    def receive_data(self, data: bytes) -> list[bytes]:
-        """Take bytes and return the whole messages they complete."""
-
-    def receive_eof(self) -> list[bytes]:
+    def receive_eof(self) -> list[bytes | None]:
         """Take the end of the stream and return what it completes."""
 
     def frame(self, messages: list[bytes]) -> bytes:
@@ -49,16 +47,15 @@ class Pipe:
         self._feed(self._codec.receive_eof())
         self.engine.receive_end_of_input()
 
-    def _feed(self, messages: list[bytes]) -> None:
+    def _feed(self, messages: list[bytes | None]) -> None:
         receive = self.engine.receive_message
         for message in messages:
-            receive(message)
-        if self._codec.oversized:
-            limit = self.engine.limits.message_bytes
-            error = ErrorObject(ErrorCode.INVALID_REQUEST, f"Invalid request: message longer than {limit} bytes")
-            for _ in range(self._codec.oversized):
-                self.engine.report_violation(error)
-            self._codec.oversized = 0
+            if message is not None:
+                receive(message)
+            else:
+                limit = self.engine.limits.message_bytes
+                why = f"Invalid request: message longer than {limit} bytes"
+                self.engine.report_violation(ErrorObject(ErrorCode.INVALID_REQUEST, why))
 
     def events_received(self) -> list[Event]:
         """Return what happened since the last call."""

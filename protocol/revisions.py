@@ -63,15 +63,13 @@ class Revision(Struct, frozen=True, eq=False):
     """Error responses have an id in the schema."""
     fault_codes: Mapping[Fault, int] = MappingProxyType({})
     forbidden_codes: frozenset[int] = frozenset()
-    """Codes that must not be sent, although older revisions know them."""
+    """Codes that must not be sent: of older revisions, or kept for the specification and given no meaning yet."""
     requires: Mapping[str, str | None] = MappingProxyType({})
     """Where a method needs another capability than its row in the method table says."""
     downgrades: Mapping[type, Callable[[Any], Any]] = MappingProxyType({})
     """By type, the function that steps a value of the newest shape down to this revision's."""
 
-    def evolve(
-        self, name: str, *, add: Iterable[str] = (), remove: Iterable[str] = (), **changes: Any
-    ) -> "Revision":
+    def evolve(self, name: str, *, add: Iterable[str] = (), remove: Iterable[str] = (), **changes: Any) -> "Revision":
         """Derive the next revision: methods added and removed, fields changed."""
         added, removed = frozenset(add), frozenset(remove)
         assert not added & self.methods and removed <= self.methods, name
@@ -149,9 +147,11 @@ _R2026_07_28 = _R2025_11_25.evolve(
     result_types=True,
     # "Resource not found … MUST be -32602" — 2026-07-28 server/resources#error-handling
     fault_codes=MappingProxyType({Fault.RESOURCE_NOT_FOUND: ErrorCode.INVALID_PARAMS}),
-    forbidden_codes=frozenset({ErrorCode.RESOURCE_NOT_FOUND, ErrorCode.URL_ELICITATION_REQUIRED}),
+    # "-32020 to -32099 … reserved" — 2026-07-28 basic#error-codes
+    forbidden_codes=frozenset({ErrorCode.RESOURCE_NOT_FOUND, *range(-32099, -32019)})
+    - {ErrorCode.HEADER_MISMATCH, ErrorCode.MISSING_CLIENT_CAPABILITY, ErrorCode.UNSUPPORTED_VERSION},
     requires=MappingProxyType(
-        {name: f"extensions:{TASKS_EXTENSION}" for name in ("tasks/get", "tasks/update", "tasks/cancel")}
+        dict.fromkeys(("tasks/get", "tasks/update", "tasks/cancel"), f"extensions:{TASKS_EXTENSION}")
     ),
     remove=(
         "initialize",

@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, structs
+from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from . import meta, model
 from .capabilities import ClientCapabilities, ServerCapabilities, has, missing
@@ -38,13 +38,24 @@ from .jsonrpc import (
 from .limits import SERVER_LIMITS, Limits
 from .meta import RequestMeta
 from .methods import DECODERS, METHODS, TASKS_EXTENSION, MethodSpec, Role
-from .params import AcknowledgedParams, CallToolParams, CancelledParams, ListenParams, LogParams, PaginatedParams, Params
+from .params import (
+    AcknowledgedParams,
+    CallToolParams,
+    CancelledParams,
+    GetPromptParams,
+    ListenParams,
+    LogParams,
+    PaginatedParams,
+    Params,
+)
 from .results import DiscoverResult, EmptyResult, InitializeResult, ListenResult
 from .revisions import REVISIONS, Era, Revision
 from .subscriptions import ChangeNotice, narrow
+from .tasks import Dialect, Holder, TaskTable
 from .types import Implementation, LoggingLevel, SubscriptionFilter
 
 __all__ = ["Prepared", "ServerEngine", "ServerProfile"]
+
 
 def _cancelled(request_id: RequestId, reason: str | None) -> CancelledParams:
     return CancelledParams(request_id=request_id, reason=UNSET if reason is None else reason)
@@ -76,6 +87,7 @@ class ServerProfile:
         instructions: text for the client's model.
         limits: bounds on what one client can make an engine hold.
         sealer: seals request state; needed to ask for input in the envelope era with state.
+        tasks: the server's tasks; a subscription to others is not honoured.
         cache_hints: `(ttlMs, cacheScope)` by method, for cacheable results that carry none; default `(0, "private")`.
         methods: rows for methods beyond the specification's.
         cancels_listens: send `notifications/cancelled` before the result when the server ends a subscription.
@@ -90,6 +102,7 @@ class ServerProfile:
         instructions: str | None = None,
         limits: Limits = SERVER_LIMITS,
         sealer: StateSealer | None = None,
+        tasks: TaskTable | None = None,
         cache_hints: Mapping[str, tuple[int, str]] = MappingProxyType({}),
         methods: Iterable[MethodSpec] = (),
         cancels_listens: bool = False,
@@ -100,6 +113,7 @@ class ServerProfile:
         self.instructions = instructions
         self.limits = limits
         self.sealer = sealer
+        self.tasks = tasks
         self.cancels_listens = cancels_listens
         self.handshakes = {r.name: r for r in self.revisions if r.era is Era.HANDSHAKE}
         self.envelopes = {r.name: r for r in self.revisions if r.era is Era.ENVELOPE}
@@ -184,6 +198,10 @@ class ServerEngine(Engine):
             fault = f"_meta: {error}" if fault is None else fault
         if context is None:
             context = self._admit(method, request_meta, params)
+        if batch is not None and type(context) is Context and not context.revision.batching:
+            # A batch may be legal here and this member still be of the revision that has none.
+            why = f"no batches in revision {context.revision.name}"
+            context = ErrorObject(ErrorCode.INVALID_REQUEST, f"Invalid request: {why}")
         if type(context) is Context:
             refusal = self._refusal(context, request_id, method, request_meta, known is None, raw, params, fault)
             if refusal is None:
@@ -248,7 +266,7 @@ class ServerEngine(Engine):
             fault = self._fault_of(raw, params, request_meta, is_new_meta)
         if fault is not None:
             return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {fault}")
-        if len(self._requests) >= self.limits.requests:
+        if len(self._requests) - len(self._listeners) >= self.limits.requests:
             data = {"retryable": True, "limit": self.limits.requests}
             return ErrorObject(ErrorCode.OVERLOADED, "Too many requests in flight", data)
         return None
@@ -269,14 +287,18 @@ class ServerEngine(Engine):
                 return "name too long"
             if is_compact_call(raw, params.name, params.arguments, raw_meta):
                 return None
-        elif type(params) is PaginatedParams and params.cursor is not UNSET and params.cursor is not None:
+        elif type(params) is PaginatedParams and isinstance(params.cursor, str):
             if len(params.cursor) > limits.cursor_bytes:
                 return "cursor too long"
+        elif type(params) is GetPromptParams and len(params.name) > limits.name_bytes:
+            return "name too long"
         twice = duplicate_member(raw, *(value for value in structs.astuple(params) if isinstance(value, Raw)))
         return None if twice is None else f"duplicate member {twice!r}"
 
     def _receive_other_notification(self, method: str, params: Any) -> None:
         self._handshake.advance(method)
+        for notice in self._handshake.release():
+            self._handshake.publish(self, notice)
         self._events.append(Notification(method, params, self._handshake.context))
 
     def _settle(self, call: Call, raw: Raw) -> None:
@@ -292,6 +314,9 @@ class ServerEngine(Engine):
     def _cancel_request(self, request: Request, reason: str | None) -> None:
         self._listeners.pop(request.id, None)
         super()._cancel_request(request, reason)
+        if self._outgoing and request.context.revision.era is Era.ENVELOPE:
+            # "MUST NOT send any further messages for it" — 2026-07-28 basic/patterns/cancellation; not even what waits.
+            self._outgoing = [m for m in self._outgoing if m.related_to != request.id or m.final]
         # Questions asked on behalf of a withdrawn request have no one left to hear the answer.
         for call in [call for call in self._calls.values() if call.related_to == request.id]:
             self.cancel(call, "the request was cancelled")
@@ -342,13 +367,24 @@ class ServerEngine(Engine):
         self._take(request)
         self._reply(request, data)
 
+    def seal(self, request: Request, result: Struct | dict[str, Any] | Raw | Prepared) -> Raw:
+        """Return a result as `send_result` would write it, for a task to keep."""
+        return Raw(self._era_of(request.context).seal(request, result))
+
     def send_log(
-        self, request: Request | None, level: LoggingLevel, data: Any, logger: str | None = None
+        self,
+        request: Request | None,
+        level: LoggingLevel,
+        data: Any,
+        logger: str | None = None,
+        *,
+        meta: Raw | UnsetType = UNSET,
     ) -> bool:
         """Log to the client if it wants to hear this level; returns whether anything was sent.
 
         Args:
             request: the request being handled; `None` logs outside any, which only the handshake era has.
+            meta: the notification's `_meta`.
         """
         if level not in LOG_LEVELS:
             raise LocalProtocolError(f"log level {level!r} is not one of {', '.join(LOG_LEVELS)}")
@@ -357,7 +393,7 @@ class ServerEngine(Engine):
             return False
         if not has(self.profile.capabilities, "logging") or not self._era_of(context).may_log(context, level):
             return False
-        params = LogParams(level=level, data=data, logger=UNSET if logger is None else logger)
+        params = LogParams(level=level, data=data, logger=UNSET if logger is None else logger, meta=meta)
         self._notify("notifications/message", params, related_to=None if request is None else request.id)
         return True
 
@@ -406,9 +442,7 @@ class ServerEngine(Engine):
         if text is UNSET:
             return b""
         if self.profile.sealer is None:
-            raise RemoteProtocolError(
-                ErrorObject(ErrorCode.INVALID_PARAMS, "requestState is invalid or expired")
-            )
+            raise RemoteProtocolError(ErrorObject(ErrorCode.INVALID_PARAMS, "requestState is invalid or expired"))
         return self.profile.sealer.open(
             text, principal=request.principal, method=request.method, params=request.params, now=now
         )
@@ -459,6 +493,7 @@ class ServerEngine(Engine):
         """
         if self._handshake.context is None:
             raise LocalProtocolError("there is no ping without a handshake")
+        self.check_room()
         return self.call_peer("ping", b"", related_to=None, deadline=deadline)
 
     def reply(self, request: Request, data: bytes) -> None:
@@ -545,6 +580,10 @@ class ServerEngine(Engine):
             return
         serves_tasks = declares_tasks and has(self.profile.capabilities, f"extensions:{TASKS_EXTENSION}")
         honoured = narrow(asked, self.profile.capabilities, tasks=serves_tasks)
+        known = self.profile.tasks
+        if known is not None and honoured.task_ids is not UNSET:
+            holder = Holder(request.principal, Dialect.EXTENSION)
+            honoured.task_ids = [task_id for task_id in honoured.task_ids if known.knows(task_id, holder)]
         request.is_listen = True
         self._listeners[request.id] = (request, honoured)
         # "The server MUST send notifications/subscriptions/acknowledged as the first message" — basic/patterns/subscriptions

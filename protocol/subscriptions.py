@@ -31,6 +31,8 @@ class ChangeNotice(Struct, frozen=True):
     kind: ChangeKind
     key: str | None = None
     """The URI of a resource, the id of a task; `None` for lists."""
+    body: bytes = b""
+    """The encoded params, where the notification says more than that something changed."""
 
 
 def narrow(asked: SubscriptionFilter, capabilities: ServerCapabilities, *, tasks: bool) -> SubscriptionFilter:

@@ -11,10 +11,12 @@ import msgspec
 from msgspec import UNSET, Raw, Struct
 
 from protocol import model
+from protocol.capabilities import has
 from protocol.client import ClientEngine, ClientProfile
 from protocol.events import Change, Notification
 from protocol.jsonrpc import DECODE_ERRORS
 from protocol.limits import CLIENT_LIMITS, Limits
+from protocol.methods import TASKS_EXTENSION
 from protocol.params import (
     CallToolParams,
     CompleteParams,
@@ -48,6 +50,7 @@ from protocol.types import (
     ResourceTemplate,
     ResourceTemplateReference,
     SubscriptionFilter,
+    Task,
     Tool,
 )
 
@@ -58,7 +61,8 @@ from .config import ClientConfig
 from .connect import Connection, connect
 from .inputs import InputHandlers, Roots
 from .results import ResourceResult, ToolResult, plain_arguments
-from .session import CallOptions, ClientSession, ProgressHandler
+from .session import CallOptions, ClientSession, Outcome, ProgressHandler
+from .tasks import ClientTasks, TaskHandle
 
 __all__ = ["MCPClient"]
 
@@ -84,6 +88,7 @@ class MCPClient:
         log_level: least level of log messages wanted from the start.
         cache: keep results for as long as the server allows.
         raise_on_error: raise `MCPError` for a tool result that is an error.
+        tasks: let servers answer tool calls with a task (2026-07-28); calls wait for it all the same.
         limits: bounds on what a server can make the client hold.
     """
 
@@ -105,6 +110,7 @@ class MCPClient:
         log_level: LoggingLevel | None = None,
         cache: bool = True,
         raise_on_error: bool = True,
+        tasks: bool = False,
         limits: Limits = CLIENT_LIMITS,
     ) -> None:
         from .. import __version__
@@ -118,9 +124,18 @@ class MCPClient:
             sampling_tools=sampling_tools,
             elicitation_modes=elicitation_modes,
         )
+        capabilities = self._handlers.capabilities()
+        if tasks:
+            capabilities.extensions = {TASKS_EXTENSION: {}}
+        self._tasks = ClientTasks(
+            self._session,
+            self.list_tools,
+            declares=tasks,
+            timeout=None if self.config is None else self.config.timeout,
+        )
         self._profile = ClientProfile(
             client_info or Implementation(name=name, version=__version__),
-            self._handlers.capabilities(),
+            capabilities,
             revisions=_revisions(revisions),
             limits=limits,
         )
@@ -148,6 +163,7 @@ class MCPClient:
             "log_level": log_level,
             "cache": cache,
             "raise_on_error": raise_on_error,
+            "tasks": tasks,
             "limits": limits,
         }
 
@@ -177,7 +193,12 @@ class MCPClient:
                 if problems:
                     raise TransportError(f"no connection possible: {'; '.join(problems)}")
                 self._connection = await connect(self.config, self._make_session, self._stderr_handler)
-                await self._announce_level()
+                if has(self.server_capabilities, "logging"):  # a wish; set_log_level() is a demand
+                    try:
+                        await self._announce_level()
+                    except BaseException:
+                        await self.aclose()
+                        raise
         return self
 
     async def aclose(self) -> None:
@@ -231,6 +252,7 @@ class MCPClient:
     def _changed(self, change: Change) -> None:
         if self._cache is not None:
             self._cache.change(change)
+        self._tasks.change(change)
         if self._change_handler is not None:
             self._change_handler(change)
 
@@ -283,6 +305,7 @@ class MCPClient:
         on_progress: ProgressHandler | None = None,
         meta: Mapping[str, Any] | None = None,
         raise_on_error: bool | None = None,
+        task: bool | Mapping[str, Any] | None = None,
     ) -> ToolResult:
         """Call a tool: `call_tool(tool, arguments)`, or `call_tool(server, tool, arguments)` with a config per call.
 
@@ -292,6 +315,9 @@ class MCPClient:
             on_progress: gets progress, total and message of each progress notification.
             meta: further `_meta` members of the request.
             raise_on_error: default as the client was made.
+            task: 2025-11-25: `True` or `{"ttl": seconds}` has the tool run as a task where it can, `False` never, default
+                where it must. Later the server decides. In any case this waits for the result, and cancels the task when
+                it is cancelled or `total_timeout` passes; `start_task` does not wait.
 
         Raises:
             MCPError: the tool failed (its own code), or the call did.
@@ -307,14 +333,27 @@ class MCPClient:
                 on_progress=on_progress,
                 meta=meta,
                 raise_on_error=raise_on_error,
+                task=task,
             )
         if self.config is not None and self.config.problems():
             # A call that cannot be made is a failed call, whatever the tool.
             raise ToolError(f"cannot call {tool!r}: {'; '.join(self.config.problems())}")
         wire = CallToolParams(name=tool, arguments=UNSET if given is None else Raw(dumps(plain_arguments(given))))
-        raw, _ = await self._call(
+        if task is not None or self._tasks.is_watchful:
+            wire.task = await self._tasks.augmentation(tool, task)
+        started = anyio.current_time() if self._tasks.declares or wire.task is not UNSET else 0.0
+        outcome = await self._outcome(
             "tools/call", wire, timeout=timeout, total_timeout=total_timeout, on_progress=on_progress, meta=meta
         )
+        if wire.task is UNSET and outcome.result_type == "complete":
+            return self._finished(tool, outcome.raw, raise_on_error)
+        handle = self._tasks.handle(outcome, lambda raw: self._finished(tool, raw, raise_on_error), wire.task)
+        assert self.config is not None
+        total = self.config.total_timeout if total_timeout is None else total_timeout
+        patience = None if total is None else total - (anyio.current_time() - started)
+        return self._finished(tool, await self._tasks.settle(handle, patience, total), raise_on_error)
+
+    def _finished(self, tool: str, raw: Raw, raise_on_error: bool | None = None) -> ToolResult:
         result = ToolResult(_read(raw, CallToolResult))
         if result.is_error:
             if self._raise_on_error if raise_on_error is None else raise_on_error:
@@ -322,6 +361,47 @@ class MCPClient:
         else:
             self._check_output(tool, result)
         return result
+
+    async def start_task(
+        self,
+        tool: str,
+        arguments: Any = None,
+        *,
+        ttl: float | None = None,
+        on_progress: ProgressHandler | None = None,
+        meta: Mapping[str, Any] | None = None,
+    ) -> TaskHandle:
+        """Call a tool that runs on at the server, without waiting for its result.
+
+        Args:
+            ttl: seconds the server shall keep the task, where the client may say so (2025-11-25).
+            on_progress: as in `call_tool`, until the task ends (2025-11-25).
+            meta: as in `call_tool`.
+
+        Returns:
+            A handle; where the server decides and answered at once, one that has ended.
+
+        Raises:
+            MCPError: the server or the tool has no tasks, this client does not declare them, or the call failed.
+        """
+        augmentation = await self._tasks.augmentation(tool, {} if ttl is None else {"ttl": ttl})
+        await self._tasks.check_startable(tool, augmentation)
+        raw_arguments = UNSET if arguments is None else Raw(dumps(plain_arguments(arguments)))
+        wire = CallToolParams(name=tool, arguments=raw_arguments, task=augmentation)
+        outcome = await self._outcome("tools/call", wire, on_progress=on_progress, meta=meta)
+        return self._tasks.handle(outcome, lambda raw: self._finished(tool, raw), augmentation)
+
+    def task(self, task_id: str) -> TaskHandle:
+        """Return the handle of a task whose id was kept."""
+        return self._tasks.resume(task_id, lambda raw: self._finished("", raw))
+
+    async def list_tasks(self) -> list[Task]:
+        """Return all tasks the server keeps for this caller (2025-11-25).
+
+        Raises:
+            MCPError: the server lists no tasks.
+        """
+        return await self._tasks.list()
 
     def _check_output(self, tool: str, result: ToolResult) -> None:
         """Check structured content against the schema listed for the tool, if its list was fetched."""
@@ -337,9 +417,8 @@ class MCPClient:
     async def list_tools(self) -> list[Tool]:
         """Return all tools, over all pages."""
         tools = [tool async for tool in self.iter_tools()]
-        self._output_schemas = {
-            tool.name: tool.output_schema for tool in tools if isinstance(tool.output_schema, dict)
-        }
+        self._output_schemas = {tool.name: tool.output_schema for tool in tools if isinstance(tool.output_schema, dict)}
+        self._tasks.learn(tools)
         return tools
 
     def iter_tools(self) -> AsyncIterator[Tool]:
@@ -451,6 +530,7 @@ class MCPClient:
         prompts: bool = False,
         resources: bool = False,
         uris: Iterable[str] = (),
+        tasks: Iterable[str] = (),
         timeout: float | None = None,
     ) -> AsyncIterator["Changes"]:
         """Hear of changes while the context is open: `async with client.listen(tools=True) as changes: async for ...`.
@@ -459,12 +539,13 @@ class MCPClient:
             MCPError: the server does not acknowledge; also from the iterator, when the subscription is lost.
         """
         session = await self._session()
-        watched = list(uris)
+        watched, followed = list(uris), list(tasks)
         wanted = SubscriptionFilter(
             tools_list_changed=tools or UNSET,
             prompts_list_changed=prompts or UNSET,
             resources_list_changed=resources or UNSET,
             resource_subscriptions=watched or UNSET,
+            task_ids=followed or UNSET,
         )
         changes = Changes()
         assert self.config is not None
@@ -491,7 +572,7 @@ class MCPClient:
             other = self._others[config.key] = MCPClient(config, **self._options)
         return other
 
-    async def _call(
+    async def _outcome(
         self,
         method: str,
         params: Struct | None,
@@ -500,8 +581,8 @@ class MCPClient:
         total_timeout: float | None = None,
         on_progress: ProgressHandler | None = None,
         meta: Mapping[str, Any] | None = None,
-    ) -> tuple[Raw, bool]:
-        """Return a result, and whether it may be kept."""
+    ) -> Outcome:
+        """Make a call."""
         connection = self._connection
         session = await self._session() if connection is None or connection.session.is_closed else connection.session
         config = self.config
@@ -513,7 +594,11 @@ class MCPClient:
             meta=None if meta is None else dict(meta),
             log_level=self._log_level,
         )
-        outcome = await session.call(method, params, options)
+        return await session.call(method, params, options)
+
+    async def _call(self, method: str, params: Struct | None, *, timeout: float | None = None) -> tuple[Raw, bool]:
+        """Return a result, and whether it may be kept."""
+        outcome = await self._outcome(method, params, timeout=timeout)
         return outcome.raw, not outcome.was_interrupted
 
     async def _pages(self, method: str, type_: type[R], member: str) -> AsyncIterator[Any]:

@@ -170,5 +170,3 @@ async def _open_memory(
 
 
 _OPENERS = {"stdio": _open_stdio, "memory": _open_memory}
-
-

@@ -30,7 +30,8 @@ from protocol.events import (
     TimedOut,
     Unsubscribed,
 )
-from protocol.params import LogParams
+from protocol.params import LogParams, TaskIdParams
+from protocol.tasks import created_task, related_meta, related_task
 from protocol.types import LoggingLevel, SubscriptionFilter
 
 from ..adapters.channel import Channel
@@ -41,7 +42,7 @@ from ..errors import ConnectionError as MCPConnectionError
 from ..errors import MCPError, MCPErrorCode, RequestTimeoutError, from_wire
 from .inputs import InputHandlers
 
-__all__ = ["CallOptions", "ClientSession"]
+__all__ = ["CallOptions", "ClientSession", "Outcome", "ProgressHandler"]
 
 logger = logging.getLogger("kailash.mcp_client.session")
 
@@ -74,6 +75,8 @@ class Outcome(Struct):
     result_type: str
     was_interrupted: bool
     """Input was asked for on the way: such results are never cached."""
+    call: Call | None = None
+    """The last round of the call."""
 
 
 class ClientSession:
@@ -109,6 +112,9 @@ class ClientSession:
         self._dispatcher = Dispatcher()
         self._pending: dict[Call, _Pending] = {}
         self._running: dict[Request, Any] = {}
+        self._followed: dict[Call, ProgressHandler] = {}
+        self._orphans: set[Call] = set()
+        """Calls for a task that nobody waits for: the task is to be cancelled once its id is known."""
         self._acknowledged: dict[Subscription, Any] = {}
         self._hearers: dict[Subscription, Callable[[Change | None, MCPError | None], None]] = {}
         self._ready: Any = None
@@ -182,6 +188,9 @@ class ClientSession:
             # Cancelled while waiting: withdraw whichever round is open.
             for open_call in [key for key, value in self._pending.items() if value is pending]:
                 del self._pending[open_call]
+                if open_call.as_task and open_call.is_open:
+                    self._orphans.add(open_call)
+                    continue
                 self.engine.cancel(open_call, "cancelled by the caller")
                 self.channel.flush()
 
@@ -264,11 +273,48 @@ class ClientSession:
     def _settle(self, event: Result) -> None:
         pending = self._pending.pop(event.call, None)
         if pending is not None:
-            _wake(pending.waiter, Outcome(event.raw, event.result_type, pending.was_interrupted))
+            if event.call.as_task and pending.options.on_progress is not None:
+                # Now, not when the caller wakes: progress of the task may be in the same read.
+                self._followed[event.call] = pending.options.on_progress
+            _wake(pending.waiter, Outcome(event.raw, event.result_type, pending.was_interrupted, event.call))
+        elif event.call in self._orphans:
+            self._orphans.discard(event.call)
+            self.unfollow(event.call)
+            task = created_task(event.raw)
+            if task is not None:
+                self.cancel_task(task.task_id)
+
+    def unfollow(self, call: Call) -> None:
+        """Hear no more progress of a call that was answered with a task."""
+        self._followed.pop(call, None)
+        self.engine.unfollow(call)
+
+    def cancel_task(self, task_id: str) -> None:
+        """Ask the server to end a task; whatever it answers, nobody waits for it."""
+        if self.engine.closed:
+            return
+        try:
+            self.engine.send_request("tasks/cancel", TaskIdParams(task_id=task_id))
+        except LocalProtocolError:
+            logger.debug("! task %s cannot be cancelled at this server", task_id)
+            return
+        self.channel.flush()
+
+    async def answer_input(self, question: InputRequest) -> Any:
+        """Return the handlers' answer to a question that a task asks.
+
+        Raises:
+            MCPError: they refused, or failed.
+        """
+        try:
+            return await self._handlers.answer(question)
+        except Exception as error:
+            raise (error if isinstance(error, MCPError) else _handler_failed(error, question.method)) from None
 
     def _fail(self, event: Failure) -> None:
         if event.is_local and self.engine.closed:
             return  # `_lose` says why, once that is known
+        self._orphans.discard(event.call)
         pending = self._pending.pop(event.call, None)
         if pending is None:
             return
@@ -281,6 +327,7 @@ class ClientSession:
         _wake_with(pending.waiter, failure)
 
     def _time_out(self, call: Call) -> None:
+        self._orphans.discard(call)
         pending = self._pending.pop(call, None)
         if pending is None:
             return
@@ -298,6 +345,7 @@ class ClientSession:
     def _progress(self, event: Progress) -> None:
         pending = self._pending.get(event.call)
         if pending is None:
+            self._tell(self._followed.get(event.call), event.progress, event.total, event.message)
             return
         now = self.channel.now()
         # "MAY choose to reset the timeout clock … SHOULD always enforce a maximum timeout" — basic/patterns/cancellation
@@ -341,6 +389,10 @@ class ClientSession:
                 self.engine.send_error(request, ErrorObject(wire, failure.message))
         else:
             if request.is_open:
+                task_id = related_task(request.params.meta)
+                if task_id is not None:
+                    # "All requests, notifications, and responses related to a task MUST include" it — 2025-11-25 utilities/tasks
+                    result.meta = {**(result.meta or {}), **related_meta(task_id)}
                 self.engine.send_result(request, result)
         finally:
             self._running.pop(request, None)

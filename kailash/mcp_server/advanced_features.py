@@ -84,20 +84,28 @@ class MultiModalContent:
 
     def add_image(self, data: bytes | str, mime_type: str = "image/png") -> "MultiModalContent":
         """Add an image, from bytes or from text that is Base64 already."""
-        block = ImageContent.of(data, mime_type) if isinstance(data, bytes) else ImageContent(data=data, mime_type=mime_type)
+        block = (
+            ImageContent.of(data, mime_type)
+            if isinstance(data, bytes)
+            else ImageContent(data=data, mime_type=mime_type)
+        )
         self.blocks.append(block)
         return self
 
     def add_audio(self, data: bytes | str, mime_type: str = "audio/wav") -> "MultiModalContent":
         """Add a sound, from bytes or from text that is Base64 already."""
-        block = AudioContent.of(data, mime_type) if isinstance(data, bytes) else AudioContent(data=data, mime_type=mime_type)
+        block = (
+            AudioContent.of(data, mime_type)
+            if isinstance(data, bytes)
+            else AudioContent(data=data, mime_type=mime_type)
+        )
         self.blocks.append(block)
         return self
 
     def add_resource(self, uri: str, text: str | bytes = "", mime_type: str | None = None) -> "MultiModalContent":
         """Add an embedded resource: its URI and its text, or its bytes."""
         if isinstance(text, bytes):
-            contents: Any = BlobResourceContents.of(uri, text, mime_type or "application/octet-stream")
+            contents: Any = BlobResourceContents.of(uri, text, mime_type=mime_type or "application/octet-stream")
         else:
             contents = TextResourceContents(uri=uri, text=text, mime_type=mime_type or "text/plain")
         self.blocks.append(EmbeddedResource(resource=contents))

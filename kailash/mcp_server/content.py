@@ -47,7 +47,7 @@ class _Media:
     def block(self) -> ContentBlock:
         """Return the content block."""
         uri = "file:///" + ("data" if self.path is None else self.path.name)
-        return EmbeddedResource(resource=BlobResourceContents.of(uri, self.data, self.mime_type))
+        return EmbeddedResource(resource=BlobResourceContents.of(uri, self.data, mime_type=self.mime_type))
 
 
 class Image(_Media):
@@ -167,9 +167,9 @@ def _contents(value: Any, uri: str, mime_type: str | None) -> TextResourceConten
     if isinstance(value, TextResourceContents | BlobResourceContents):
         return value
     if isinstance(value, bytes | bytearray):
-        return BlobResourceContents.of(uri, bytes(value), mime_type or "application/octet-stream")
+        return BlobResourceContents.of(uri, bytes(value), mime_type=mime_type or "application/octet-stream")
     if isinstance(value, _Media):
-        return BlobResourceContents.of(uri, value.data, mime_type or value.mime_type)
+        return BlobResourceContents.of(uri, value.data, mime_type=mime_type or value.mime_type)
     if isinstance(value, str):
         return TextResourceContents(uri=uri, text=value, mime_type=mime_type or "text/plain")
     return TextResourceContents(uri=uri, text=dumps(value).decode(), mime_type=mime_type or "application/json")

@@ -13,7 +13,6 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import anyio
-import anyio.from_thread
 import anyio.lowlevel
 import msgspec
 from msgspec import UNSET, Raw, Struct
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
     from .server import MCPServer
     from .session import ServerSession
 
-__all__ = ["Cancellation", "Context", "Elicitation", "InputLedger", "InputNeeded", "current_context"]
+__all__ = ["Cancellation", "Context", "Elicitation", "InputLedger", "InputNeeded", "Told", "current_context"]
 
 T = TypeVar("T")
 
@@ -115,7 +114,7 @@ class InputLedger(Struct, omit_defaults=True):
 _decode_ledger = msgspec.json.Decoder(InputLedger).decode
 
 
-class _Told:
+class Told:
     """The awaitable of something already done; awaiting it waits while the client reads too slowly."""
 
     __slots__ = ("_session", "sent")
@@ -146,6 +145,11 @@ class Context:
         self._counts: dict[str, int] = {}
 
     # What is known
+
+    @property
+    def task_id(self) -> str | None:
+        """The task that runs this handler, if one does."""
+        return None
 
     @property
     def server(self) -> "MCPServer":
@@ -185,45 +189,47 @@ class Context:
 
     # What is told: done at once, from the loop or a worker thread; awaiting gives back-pressure
 
-    def progress(self, progress: float, total: float | None = None, message: str | None = None) -> _Told:
+    def progress(self, progress: float, total: float | None = None, message: str | None = None) -> Told:
         """Tell how far the work has come; sends nothing unless the client gave a token and `progress` increased."""
         engine = self._session.engine
         return self._tell(lambda: engine.send_progress(self.request, progress, total, message))
 
-    def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> _Told:
+    def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> Told:
         """Send a log message to the client, if it wants to hear this level."""
         engine = self._session.engine
         plain = to_jsonable(data)
         return self._tell(lambda: engine.send_log(self.request, level, plain, logger))
 
-    def debug(self, data: Any) -> _Told:
+    def debug(self, data: Any) -> Told:
         """Log at level debug."""
         return self.log("debug", data)
 
-    def info(self, data: Any) -> _Told:
+    def info(self, data: Any) -> Told:
         """Log at level info."""
         return self.log("info", data)
 
-    def warning(self, data: Any) -> _Told:
+    def warning(self, data: Any) -> Told:
         """Log at level warning."""
         return self.log("warning", data)
 
-    def error(self, data: Any) -> _Told:
+    def error(self, data: Any) -> Told:
         """Log at level error."""
         return self.log("error", data)
 
-    def _tell(self, act: Callable[[], bool]) -> _Told:
+    def _tell(self, act: Callable[[], bool]) -> Told:
         session = self._session
         if threading.get_ident() != session.thread:
             session.call_soon_threadsafe(lambda: act() and session.channel.flush())
-            return _Told(None, True)
+            return Told(None, True)
         sent = act()
         if sent:
             session.channel.flush()
-        return _Told(session, sent)
+        return Told(session, sent)
 
     def wait(self, awaitable: Awaitable[T]) -> T:
         """Run one of this context's coroutines from a sync tool's thread: `ctx.wait(ctx.elicit(...))`."""
+
+        import anyio.from_thread  # 10 ms that most servers never need
 
         async def run() -> T:
             _current.set(self)
@@ -330,9 +336,13 @@ class Context:
                 error_code=MCPErrorCode.MISSING_CLIENT_CAPABILITY,
                 data={"requiredCapabilities": lacking},
             )
-        if request.context.can_call_peer:
-            [call] = session.engine.ask(request, {"": question})
-            return await session.wait_for(call)
+        return await self._put(question, key)
+
+    async def _put(self, question: InputRequest, key: str | None) -> Raw:
+        """Bring a question to the client, who can answer it, and return the answer."""
+        if self.request.context.can_call_peer:
+            [call] = self._session.engine.ask(self.request, {"": question})
+            return await self._session.wait_for(call)
         return await self._ask_by_retry(question, key)
 
     async def _ask_by_retry(self, question: InputRequest, key: str | None) -> Raw:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from protocol.errors import Fault
 from protocol.eras import Prepared
+from protocol.errors import Fault
 from protocol.events import Request
 from protocol.types import PromptReference
 
@@ -25,11 +25,13 @@ def _unknown(what: str) -> RequestError:
     return RequestError(f"Invalid params: {what}", error_code=MCPErrorCode.INVALID_PARAMS)
 
 
-def _call_tool(session: "ServerSession", request: Request) -> Entry:
+def _call_tool(session: "ServerSession", request: Request) -> Any:
     entry = session.registry.tools.get(request.params.name)
     # A tool the caller may not use is as unknown as one that does not exist.
     if entry is None or not session.may_use(entry):
         raise _unknown(f"unknown tool {request.params.name!r}")
+    if entry.task is not None or request.params.task is not UNSET:
+        return session.server.tasks.decide(session, request, entry)
     return entry
 
 
@@ -85,6 +87,13 @@ def _page(catalogue: str) -> Handler:
     return answer
 
 
+def _task(verb: str) -> Handler:
+    def answer(session: "ServerSession", request: Request) -> Any:
+        return getattr(session.server.tasks, verb)(session, request)
+
+    return answer
+
+
 HANDLERS: dict[str, Handler] = {
     "tools/list": _page("tools"),
     "tools/call": _call_tool,
@@ -94,4 +103,9 @@ HANDLERS: dict[str, Handler] = {
     "prompts/list": _page("prompts"),
     "prompts/get": _get_prompt,
     "completion/complete": _complete,
+    "tasks/get": _task("get"),
+    "tasks/result": _task("result"),
+    "tasks/list": _task("list"),
+    "tasks/cancel": _task("cancel"),
+    "tasks/update": _task("update"),
 }

@@ -34,6 +34,7 @@ from .prompts import CompletionEntry, PromptEntry
 from .registry import Registry
 from .resources import ResourceEntry, TemplateEntry
 from .session import ServerSession
+from .tasks import TaskRunner
 from .tools import ToolEntry
 
 __all__ = ["MCPServer"]
@@ -122,6 +123,8 @@ class MCPServer:
         self._sealer = StateSealer(state_keys or [secrets.token_bytes(32)])
         self._revisions = _revisions(revisions)
         self._list_ttl_ms = int(list_ttl * 1000)
+        self.tasks = TaskRunner(self, limits)
+        """The tasks that run and that ran."""
         self._caches: dict[str, ToolCache] = {}
         self._pools: dict[int, WorkerPool] = {}
         self._running = 0
@@ -145,7 +148,8 @@ class MCPServer:
         Options: `name`, `title`, `description`, `annotations`, `icons`, `meta`, `timeout` (seconds), `blocking` (`False`
         runs a plain function in the read loop instead of a thread), `output_schema` (a schema, or `False` for none),
         `required_permission`, `required_permissions` (all of them), `cache_ttl` (seconds) with `cache_key` (a name to
-        clear it by).
+        clear it by), `task` ("optional" or "required": runs as a task, see `tasks`) with `task_ttl` (seconds a task is
+        kept, running or ended; `None` for as long as the server) and `task_poll_interval` (seconds between polls).
 
         >>> from kailash.mcp_server import MCPServer
         >>> server = MCPServer("doc")
@@ -178,6 +182,9 @@ class MCPServer:
         required_permissions: Iterable[str] = (),
         cache_key: str | None = None,
         cache_ttl: float | None = None,
+        task: str | None = None,
+        task_ttl: float | None = 3600.0,
+        task_poll_interval: float | None = 1.0,
     ) -> None:
         """Register a function as a tool; the options are those of `tool`."""
         if cache_key is not None and cache_ttl is None:
@@ -197,8 +204,12 @@ class MCPServer:
             required_permissions=frozenset(required.union(required_permissions)),
             cache_name=cache_key,
             cache_ttl=positive("cache_ttl", cache_ttl),
+            task=task,
+            task_ttl=task_ttl,
+            task_poll_interval=task_poll_interval,
         )
         self.registry.tools.add(entry)
+        self.tasks.offer(entry)
         if entry.cache_ttl is not None:
             self._caches[entry.name] = ToolCache(cache_key or entry.name, entry.cache_ttl)
 
@@ -269,6 +280,7 @@ class MCPServer:
     def remove_tool(self, name: str) -> None:
         """Take a tool away; clients are told."""
         self.registry.tools.remove(name)
+        self.tasks.withdraw(name)
         self._caches.pop(name, None)
 
     def remove_resource(self, uri: str) -> None:
@@ -358,9 +370,7 @@ class MCPServer:
             identity = await identity
         return identity["user_id"], frozenset(identity["permissions"])
 
-    def new_session(
-        self, principal: str | None = None, permissions: frozenset[str] | None = None
-    ) -> ServerSession:
+    def new_session(self, principal: str | None = None, permissions: frozenset[str] | None = None) -> ServerSession:
         """Return a session, with an engine of its own, for one connection."""
         engine = ServerEngine(self.profile())
         engine.principal = principal
@@ -392,6 +402,7 @@ class MCPServer:
                 async with self._start_lock:
                     self._running -= 1
                     if self._running == 0:
+                        await self.tasks.aclose()
                         for pool in self._pools.values():
                             pool.close()
                         self._pools.clear()
@@ -400,8 +411,12 @@ class MCPServer:
                             await leave()
                             self.state = None
 
-    def profile(self) -> ServerProfile:
-        """Return what an engine shows of this server: capabilities follow from what is registered now."""
+    def profile(self, *, lists_tasks: bool = True) -> ServerProfile:
+        """Return what an engine shows of this server: capabilities follow from what is registered now.
+
+        Args:
+            lists_tasks: offer `tasks/list`; not for callers that nobody tells apart, who share all their tasks.
+        """
         registry = self.registry
         has_resources = bool(len(registry.resources) or len(registry.templates))
         capabilities = ServerCapabilities(
@@ -411,6 +426,7 @@ class MCPServer:
             prompts=PromptsCapability(list_changed=True) if len(registry.prompts) else UNSET,
             completions={} if registry.completions else UNSET,
         )
+        self.tasks.declare(capabilities, lists=lists_tasks)
         kept = (self._list_ttl_ms, "private")
         lists = ("tools/list", "resources/list", "resources/templates/list", "prompts/list", "server/discover")
         return ServerProfile(
@@ -420,6 +436,7 @@ class MCPServer:
             instructions=self.instructions,
             limits=self._limits,
             sealer=self._sealer,
+            tasks=self.tasks.table,
             cache_hints=dict.fromkeys(lists, kept),
         )
 

@@ -1,18 +1,19 @@
 """Serving one connection: a request from the engine finds its entry, is run where the entry says, and is answered.
 
-    engine ─Request─► handlers ─Entry─► inline | task | thread ─value─► entry.finish ─► engine.send_result ─► flush
+engine ─Request─► handlers ─Entry─► inline | task | thread ─value─► entry.finish ─► engine.send_result ─► flush
 """
 
 import logging
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio.lowlevel
 from msgspec import UNSET, Raw
 
 from protocol.eras import Prepared
-from protocol.errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
+from protocol.errors import LocalProtocolError, RemoteProtocolError
 from protocol.events import (
     Call,
     Cancelled,
@@ -30,13 +31,13 @@ from ..adapters.channel import Channel
 from ..adapters.dispatch import Dispatcher
 from ..adapters.threads import WorkerPool, WorkersBusy
 from ..adapters.waiter import make_waiter
-from ..errors import MCPError, MCPErrorCode, RequestError, from_wire, to_wire
 from ..errors import ConnectionError as MCPConnectionError
-from ..errors import RequestTimeoutError
+from ..errors import MCPError, MCPErrorCode, RequestError, RequestTimeoutError, from_wire
 from .context import Context, InputNeeded
 from .entries import Entry, Mode
 from .handlers import HANDLERS
-from .tools import ToolEntry, failed_call
+from .tasks import LATER
+from .tools import ToolEntry, failed_call, wire_error
 
 if TYPE_CHECKING:
     from .server import MCPServer
@@ -124,7 +125,7 @@ class ServerSession:
             found = handler(self, request)
             if isinstance(found, Entry):
                 self._start(request, found)
-            else:
+            elif found is not LATER:
                 self.engine.send_result(request, found)
         except RequestError as error:
             self._refuse(request, error)
@@ -135,7 +136,10 @@ class ServerSession:
             return
         context = Context(self, request)
         params = request.params
-        if getattr(params, "request_state", UNSET) is not UNSET or getattr(params, "input_responses", UNSET) is not UNSET:
+        if (
+            getattr(params, "request_state", UNSET) is not UNSET
+            or getattr(params, "input_responses", UNSET) is not UNSET
+        ):
             try:
                 context.restore(self.engine.read_state(request, time.time()))
             except RemoteProtocolError as error:
@@ -191,7 +195,7 @@ class ServerSession:
             self._answer(request, entry, value)
         finally:
             self._running.pop(request, None)
-        self.channel.flush_soon()
+        self._flush()
 
     def _run_thread(self, request: Request, entry: Entry, context: Context) -> None:
         cache = self.server.cache_for(entry)
@@ -229,7 +233,7 @@ class ServerSession:
             self._answer(request, entry, value)
         finally:
             self._running.pop(request, None)
-        self.channel.flush_soon()
+        self._flush()
 
     def _finish_thread(
         self, request: Request, entry: Entry, context: Context, value: Any, error: BaseException | None
@@ -239,9 +243,16 @@ class ServerSession:
             self._fail(request, entry, context, error)
         else:
             self._answer(request, entry, value)
-        self.channel.flush_soon()
+        self._flush()
 
     # Answers
+
+    def _flush(self) -> None:
+        """Write: at once when nothing else runs, else with what the loop's next turn brings, in one write."""
+        if self._running:
+            self.channel.flush_soon()
+        else:
+            self.channel.flush()
 
     def _answer(self, request: Request, entry: Entry, value: Any) -> None:
         """Answer with a handler's value; the result may still turn out not to be sendable."""
@@ -285,15 +296,7 @@ class ServerSession:
         """Answer with a JSON-RPC error; the application's code travels in its data."""
         if not request.is_open:
             return
-        code = int(error.error_code)
-        if isinstance(error, RequestError) or code < 0:
-            data = error.data
-        else:
-            code, data = ErrorCode.INTERNAL_ERROR, to_wire(error)
-        if data is None:
-            self.engine.send_error(request, ErrorObject(code, error.message))
-        else:
-            self.engine.send_error(request, ErrorObject(code, error.message, data))
+        self.engine.send_error(request, wire_error(error))
 
     def _expire(self, request: Request) -> None:
         running = self._running.pop(request, None)
@@ -336,6 +339,34 @@ class ServerSession:
             if self._waiting.pop(call, None) is not None and call.is_open:
                 self.engine.cancel(call, "no longer needed")
                 self.channel.flush()
+
+    # For tasks, which outlive the request they came with
+
+    def post(self, act: Callable[[], Any]) -> None:
+        """Run something in the loop's thread: now, if this is it."""
+        if threading.get_ident() == self.thread:
+            act()
+        else:
+            self.call_soon_threadsafe(act)
+
+    def hold(self, request: Request, handle: Any) -> None:
+        """Keep a request that is answered later; `handle.cancel()` is called when the client withdraws it."""
+        self._running[request] = (handle, Context(self, request))
+
+    def release(self, request: Request) -> None:
+        """Keep a request no longer: it is answered."""
+        self._running.pop(request, None)
+
+    def expect(self, call: Call, waiter: Any) -> None:
+        """Let a call's end set the result or the exception of a waiter."""
+        self._waiting[call] = waiter
+
+    def forget(self, call: Call, reason: str | None = None) -> None:
+        """Wait for a call no longer; if it is still open, it is withdrawn."""
+        self._waiting.pop(call, None)
+        if call.is_open:
+            self.engine.cancel(call, reason)
+            self.channel.flush()
 
     def _wake(self, call: Call, raw: Raw | None, error: MCPError | None) -> None:
         waiter = self._waiting.pop(call, None)

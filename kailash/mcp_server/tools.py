@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, Raw
 
+from protocol.errors import ErrorCode, ErrorObject
 from protocol.events import Request
 from protocol.params import CallToolParams
 from protocol.results import CallToolResult
@@ -16,9 +17,9 @@ from protocol.types import Icon, TextContent, Tool, ToolAnnotations, ToolExecuti
 from ..errors import ERROR_META, MCPError, MCPErrorCode, RequestError, to_wire
 from ..schema import ArgumentError, derive_output
 from .content import CONTENT_TYPES, result_of
-from .entries import Entry
+from .entries import Entry, positive
 
-__all__ = ["ToolEntry", "failed_call"]
+__all__ = ["ToolEntry", "failed_call", "wire_error"]
 
 logger = logging.getLogger("kailash.mcp_server.tools")
 
@@ -45,6 +46,8 @@ class ToolEntry(Entry):
         blocking: bool | None = None,
         output_schema: Mapping[str, Any] | bool | None = None,
         task: str | None = None,
+        task_ttl: float | None = 3600.0,
+        task_poll_interval: float | None = 1.0,
         required_permissions: frozenset[str] = frozenset(),
         cache_name: str | None = None,
         cache_ttl: float | None = None,
@@ -54,11 +57,17 @@ class ToolEntry(Entry):
         if not called or called == "<lambda>":
             raise TypeError("a lambda or a callable object needs name=")
         if not _NAME.fullmatch(called):
-            logger.warning("tool name %r is not 1 to 128 of A-Z a-z 0-9 _ . -: some clients will refuse it", called[:200])
+            logger.warning(
+                "tool name %r is not 1 to 128 of A-Z a-z 0-9 _ . -: some clients will refuse it", called[:200]
+            )
         self.required_permissions = required_permissions
         self.cache_name = cache_name
         self.cache_ttl = cache_ttl
+        if task not in (None, "optional", "required", "forbidden"):
+            raise ValueError(f"task is optional, required or forbidden, not {task!r}")
         self.task = task
+        self.task_ttl = positive("task_ttl", task_ttl)
+        self.task_poll_interval = positive("task_poll_interval", task_poll_interval)
         self._output = None
         if output_schema is not False:
             self._output = derive_output(_return_annotation(fn), content_types=CONTENT_TYPES)
@@ -149,6 +158,14 @@ def failed_call(error: BaseException, request: Request, name: str, *, debug: boo
         if debug:
             text += f": {type(error).__name__}: {error}"
         public = MCPError(text, error_code=MCPErrorCode.TOOL_ERROR)
-    return CallToolResult(
-        content=[TextContent(text=public.message)], is_error=True, meta={ERROR_META: to_wire(public)}
-    )
+    return CallToolResult(content=[TextContent(text=public.message)], is_error=True, meta={ERROR_META: to_wire(public)})
+
+
+def wire_error(error: MCPError) -> ErrorObject:
+    """Return the JSON-RPC error that says this; the application's code travels in its data."""
+    code = int(error.error_code)
+    if isinstance(error, RequestError) or code < 0:
+        data = error.data
+    else:
+        code, data = ErrorCode.INTERNAL_ERROR, to_wire(error)
+    return ErrorObject(code, error.message) if data is None else ErrorObject(code, error.message, data)

@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from .cost import Cost
 from .dialect import Check, Problem, build, dialect_of
 from .errors import SchemaError
 from .walk import subschemas
@@ -20,6 +21,8 @@ MAX_NESTING = 2 * MAX_DEPTH + 64
 MAX_SUBSCHEMAS = 2_000
 MAX_SIZE = 256 * 1024
 """Bytes of the schema as canonical JSON."""
+MAX_EXPANSION = 100_000
+"""Subschemas with every `$ref` written out, a recursive one once: a few milliseconds per value."""
 CACHE_SIZE = 512
 MAX_PROBLEMS = 20
 """Problems `check` counts before it says "or more"."""
@@ -79,7 +82,10 @@ def compile_schema(schema: Mapping[str, Any]) -> Validator:
     # From here on our own copy: the caller may change its dict while it is being compiled.
     own = msgspec.json.decode(canonical)
     _check_bounds(own)
-    validator = Validator(build(own, dialect_of(own)))
+    cost = Cost(own)
+    if cost.expansion() > MAX_EXPANSION:
+        raise SchemaError(f"schema stands for more than {MAX_EXPANSION} schemas once its $refs are followed")
+    validator = Validator(build(own, dialect_of(own), detail_depth=cost.detail_depth()))
     with _lock:
         _cache[digest] = validator
         while len(_cache) > CACHE_SIZE:

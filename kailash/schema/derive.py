@@ -84,7 +84,8 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True, eq=False):
         try:
             values = msgspec.json.decode(raw)
         except _FAULTS as fault:
-            raise ArgumentError(f"arguments are not valid JSON: {fault}", None) from None
+            message = split_path(str(fault))[0]
+            raise ArgumentError(f"arguments are not valid JSON: {message}", None) from None
         if not isinstance(values, dict):
             kind = _JSON_NAMES.get(type(values), "null")
             raise ArgumentError(f"arguments must be an object, got {kind}", None) from None

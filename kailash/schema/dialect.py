@@ -5,7 +5,8 @@ only ever sees drafts 4, 6 and 7. Even there a schema goes to jsonschema-rs when
 
 - names itself or refers beyond itself: fastjsonschema keeps what `$id` names in one table for the
   whole process, where one server's schema would answer another server's `$ref`;
-- holds a regular expression: Python's `re` has no bound on backtracking.
+- holds a regular expression: Python's `re` has no bound on backtracking;
+- can make its faults expensive to find (see `cost`), as it always looks for them.
 """
 
 import functools
@@ -14,6 +15,7 @@ from typing import Any, NoReturn, Protocol
 
 import msgspec
 
+from .cost import UNLIMITED, is_deeper
 from .errors import SchemaError, UnsupportedDialectError
 from .walk import subschemas
 
@@ -72,11 +74,15 @@ def dialect_of(schema: Mapping[str, Any]) -> Dialect:
     return dialect
 
 
-def build(schema: Mapping[str, Any], dialect: Dialect) -> Check:
-    """Compile a schema with the engine of its dialect."""
-    rust = _build_rust(dict(schema), dialect)
+def build(schema: Mapping[str, Any], dialect: Dialect, *, detail_depth: int = UNLIMITED) -> Check:
+    """Compile a schema with the engine of its dialect.
+
+    Args:
+        detail_depth: How deep a value may nest for its faults to be told one by one.
+    """
+    rust = _build_rust(dict(schema), dialect, detail_depth)
     fast = None
-    if dialect.is_old and _is_self_contained(schema):
+    if dialect.is_old and detail_depth == UNLIMITED and _is_self_contained(schema):
         fast = _build_fast(dict(schema))
     return rust if fast is None else fast
 
@@ -94,10 +100,11 @@ def _is_self_contained(schema: Mapping[str, Any]) -> bool:
 
 
 class _RustValidator(Protocol):
+    def is_valid(self, instance: Any) -> bool: ...
     def iter_errors(self, instance: Any) -> Iterator[Any]: ...
 
 
-def _build_rust(schema: dict[str, Any], dialect: Dialect) -> Check:
+def _build_rust(schema: dict[str, Any], dialect: Dialect, detail_depth: int) -> Check:
     # Imported where it is used: its 6 MB library would double the start of a server whose tools are
     # all written in Python and never validate against a schema.
     import jsonschema_rs
@@ -114,11 +121,16 @@ def _build_rust(schema: dict[str, Any], dialect: Dialect) -> Check:
         place = json_path(getattr(error, "instance_path", ()))
         text = getattr(error, "message", str(error))
         raise SchemaError(f"invalid JSON Schema at {place}: {text[:300]}") from None
-    return functools.partial(_check_rust, validator)
+    return functools.partial(_check_rust, validator, detail_depth)
 
 
-def _check_rust(validator: _RustValidator, value: Any) -> Iterator[Problem]:
+def _check_rust(validator: _RustValidator, detail_depth: int, value: Any) -> Iterator[Problem]:
     try:
+        if validator.is_valid(value):
+            return
+        if detail_depth < UNLIMITED and is_deeper(value, detail_depth):
+            yield Problem("$", "the value does not fit the schema, which is too involved to say where")
+            return
         for error in validator.iter_errors(value):
             yield Problem(json_path(error.instance_path), error.message)
     except ValueError as error:  # the value is not JSON: an object, a key that is no string …

@@ -28,6 +28,8 @@ def dumps(value: Any) -> bytes:
         return _ENCODER.encode(value)
     except RecursionError:
         raise TypeError(_RECURSIVE.format(type(value).__name__)) from None
+    except UnicodeEncodeError:
+        raise TypeError(f"{type(value).__name__} holds text that is not Unicode") from None
 
 
 _RECURSIVE = "{} is nested too deeply for JSON, or contains itself"

@@ -12,6 +12,7 @@ import functools
 import operator
 import re
 import sys
+import threading
 import types
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -138,6 +139,18 @@ class BuiltPlan(Plan):
         return {**renderer.render(self._base), **self._extra}
 
 
+class _Memo(threading.local):
+    """What the unions of one decoding came to, by plan and part.
+
+    Each outcome holds its part, lest another object be given the same identity.
+    """
+
+    outcomes: dict[tuple[Plan, int], tuple[Any, Any, str | None]] | None = None
+
+
+_memo = _Memo()
+
+
 class UnionPlan(Plan):
     """Tries the members of a union msgspec cannot tell apart."""
 
@@ -145,10 +158,38 @@ class UnionPlan(Plan):
         self._members = tuple(members)
         # Plain text would win over every format of text, so it is asked last.
         self._order = sorted(self._members, key=lambda member: member is str)
-        self._names = {member: _member_names(member) for member in self._members}
         self._label = label
 
+    @functools.cached_property
+    def _names(self) -> dict[Any, frozenset[str] | None]:
+        # Not before the first value: a member may be a class whose fields are still being read.
+        return {member: _member_names(member) for member in self._members}
+
     def decode(self, value: Any) -> Any:
+        if not isinstance(value, dict | list):
+            return self._decode(value)
+        # Unions within unions would try every combination: 2ⁿ attempts for n levels of a hostile
+        # value. What became of each part is remembered until the outermost union is done.
+        memo = _memo.outcomes
+        outermost = memo is None
+        if memo is None:
+            memo = _memo.outcomes = {}
+        try:
+            key = (self, id(value))
+            if key not in memo:
+                try:
+                    memo[key] = (value, self._decode(value), None)
+                except ValueError as error:
+                    memo[key] = (value, None, str(error))
+            _, result, reason = memo[key]
+        finally:
+            if outermost:
+                _memo.outcomes = None
+        if reason is not None:
+            raise ValueError(reason)
+        return result
+
+    def _decode(self, value: Any) -> Any:
         order = self._order
         if isinstance(value, dict):
             # Classes ignore members they do not know: prefer the one that knows most of them.
@@ -162,7 +203,8 @@ class UnionPlan(Plan):
                 reason, path = split_path(str(error))
                 reason = reason[:1].lower() + reason[1:]
                 reasons.append(reason if path == "$" else f"{reason} at {path[1:].lstrip('.')}")
-        raise ValueError(f"Expected `{self._label}`, but: {'; or '.join(dict.fromkeys(reasons))}")
+        told = "; or ".join(dict.fromkeys(reasons))
+        raise ValueError(f"Expected `{self._label}`, but: {told:.400}")
 
     def schema(self, renderer: Renderer) -> dict[str, Any]:
         options: list[dict[str, Any]] = []

@@ -10,68 +10,61 @@ class LineCodec:
     """Splits a byte stream into lines, and ends each message with one newline.
 
     Args:
-        limit: longest line accepted, in bytes, the newline not counted. A longer one is skipped up to its newline and
-            counted; memory stays within the limit whatever is sent.
+        limit: longest line accepted, in bytes, the newline not counted. A longer one is skipped up to its newline;
+            memory stays within the limit whatever is sent.
     """
 
-    __slots__ = ("_limit", "_parts", "_size", "_skipping", "oversized")
+    __slots__ = ("_kept", "_limit", "_skipping")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._kept = bytearray()
         self._skipping = False
-        self.oversized = 0
-        """Lines that were too long since the owner last set this to zero."""
 
-    def receive_data(self, data: bytes) -> list[bytes]:
-        """Take bytes as they come and return the lines they complete; blank lines are dropped."""
-        lines = data.split(b"\n")
-        rest = lines.pop()
-        if lines:
-            if self._size or self._skipping:
-                lines[0] = self._complete(lines[0])
-            if len(data) > self._limit:
-                lines = [self._checked(line) for line in lines]
+    def receive_data(self, data: bytes) -> list[bytes | None]:
+        """Take bytes as they come and return the lines they complete: none that are blank, `None` for one too long."""
+        texts = data.split(b"\n")
+        rest = texts.pop()
+        lines: list[bytes | None] = []
+        if texts:
+            if self._kept or self._skipping:
+                texts[0] = self._complete(texts[0], lines)
+            limit = self._limit
+            # A JSON text may stand between spaces, and a line may end in CR; neither matters to a JSON decoder.
+            for text in texts:
+                if len(text) > limit:
+                    lines.append(None)
+                elif text and not text.isspace():
+                    lines.append(text)
         if rest:
             self._keep(rest)
-        # A JSON text may stand between spaces, and a line may end in CR; neither matters to a JSON decoder.
-        return [line for line in lines if line and not line.isspace()]
+        return lines
 
-    def receive_eof(self) -> list[bytes]:
+    def receive_eof(self) -> list[bytes | None]:
         """Take the end of the stream: what stands after the last newline is a line too."""
-        if not self._size and not self._skipping:
-            return []
-        line = self._complete(b"")
-        return [line] if line and not line.isspace() else []
+        lines: list[bytes | None] = []
+        text = self._complete(b"", lines)
+        if text and not text.isspace():
+            lines.append(text)
+        return lines
 
     def _keep(self, rest: bytes) -> None:
-        if self._skipping:
-            return
-        self._size += len(rest)
-        if self._size > self._limit:
-            self._parts.clear()
-            self._size = 0
-            self._skipping = True
-        else:
-            self._parts.append(rest)
+        if not self._skipping:
+            self._kept += rest
+            if len(self._kept) > self._limit:
+                self._kept.clear()
+                self._skipping = True
 
-    def _complete(self, end: bytes) -> bytes:
+    def _complete(self, end: bytes, lines: list[bytes | None]) -> bytes:
+        """Return the line that `end` ends; of one too long nothing is left but its mark."""
         self._keep(end)
+        # `bytes`, not a view of the buffer: raw members keep what they were found in.
+        text = bytes(self._kept)
+        self._kept.clear()
         if self._skipping:
             self._skipping = False
-            self.oversized += 1
-            return b""
-        line = b"".join(self._parts)
-        self._parts.clear()
-        self._size = 0
-        return line
-
-    def _checked(self, line: bytes) -> bytes:
-        if len(line) > self._limit:
-            self.oversized += 1
-            return b""
-        return line
+            lines.append(None)
+        return text
 
     @staticmethod
     def frame(messages: list[bytes]) -> bytes:

@@ -1,7 +1,7 @@
 """Builds the foreign implementations, each in an environment of its own under `.peers/`, once.
 
-`peer("mcp-2.3.0")` returns the path of what was built. Parallel runs wait for each other on a file lock; a stamp file,
-written last, says that a build is complete. A registry that cannot be reached skips the test; any other failure fails it.
+Parallel runs wait for each other on a file lock; a stamp file, written last, says that a build is complete. A registry
+that cannot be reached skips the test; any other failure fails it.
 """
 
 import fcntl

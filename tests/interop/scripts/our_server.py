@@ -8,13 +8,11 @@ import anyio
 
 from kailash.mcp_server import Audio, Context, Image, MCPServer
 from kailash.mcp_server.errors import ToolError
-from protocol.events import ChangeKind
 from protocol.types import Annotations, EmbeddedResource, ResourceLink, TextContent, TextResourceContents
 
 PIXEL = b"\x89PNG\r\n\x1a\n-not-really"
 SOUND = b"RIFF-not-really"
 
-# A stray print must not reach the pipe: standard output belongs to the protocol.
 server = MCPServer(
     "interop",
     version="1.2.3",
@@ -49,7 +47,7 @@ def add(a: int, b: int) -> int:
         a: the first
         b: the second
     """
-    print("this goes to standard error")
+    print("a stray print, which must not reach the pipe")
     return a + b
 
 
@@ -96,7 +94,7 @@ async def count(to: int, ctx: Context) -> str:
 @server.tool
 async def hang(ctx: Context) -> str:
     """Never answer; tell the request's id as progress."""
-    await ctx.progress(1, None, str(ctx.request.id))
+    await ctx.progress(int(ctx.request.id))
     try:
         await anyio.sleep_forever()
     finally:
@@ -178,7 +176,6 @@ def grow() -> str:
     server.add_tool(extra)
     server.resource("text://extra")(extra)
     server.prompt(extra)
-    server.notify_list_changed(ChangeKind.PROMPTS)
     return "grown"
 
 

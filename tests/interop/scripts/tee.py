@@ -1,9 +1,10 @@
-"""Stands between a client and the server it starts, and writes down every line that passes: `tee.py LOG command args...`.
+"""Stands between a client and the server it starts, and writes down every line that passes.
 
-A line is written down before it is passed on, so that an answer never stands before its question.
+`tee.py LOG command args...`; a line is written down before it is passed on: no answer stands before its question.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -34,18 +35,12 @@ def main() -> int:
                 except OSError:
                     return
 
-        reader = threading.Thread(
-            target=pass_on, args=("client", sys.stdin.buffer.raw, child.stdin), daemon=True  # type: ignore[attr-defined]
-        )
-        reader.start()
+        threading.Thread(target=pass_on, args=("client", sys.stdin.buffer, child.stdin), daemon=True).start()
         pass_on("server", child.stdout, sys.stdout.buffer)
         return child.wait()
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    # The reader may still sit in a read of standard input, which an orderly exit would wait for.
-    import os
-
-    os._exit(code if code >= 0 else 128 - code)
+    status = main()
+    # The thread may still sit in a read of standard input, for which an orderly exit would wait.
+    os._exit(status if status >= 0 else 128 - status)

@@ -68,7 +68,9 @@ JSON = st.recursive(
     max_leaves=8,
 )
 NEAR = {
-    Line: st.fixed_dictionaries({"points": st.lists(st.fixed_dictionaries({"x": SCALARS}))}, optional={"width": SCALARS}),
+    Line: st.fixed_dictionaries(
+        {"points": st.lists(st.fixed_dictionaries({"x": SCALARS}))}, optional={"width": SCALARS}
+    ),
     Options: st.fixed_dictionaries({"name": SCALARS}, optional={"size": SCALARS}),
     Item: st.fixed_dictionaries({"itemId": SCALARS}, optional={"unitPrice": SCALARS}),
     Pair: st.lists(SCALARS, max_size=3),

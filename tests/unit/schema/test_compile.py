@@ -114,3 +114,68 @@ def test_what_is_no_schema_is_refused() -> None:
             compile_schema(schema)
     with pytest.raises(SchemaError):
         compile_schema([])  # type: ignore[arg-type]
+
+
+def fan(levels: int, keyword: str) -> dict[str, Any]:
+    """A schema whose every level names the next one twice."""
+    definitions: dict[str, Any] = {
+        f"a{n}": {keyword: [{"$ref": f"#/$defs/a{n + 1}"}, {"$ref": f"#/$defs/a{n + 1}"}]} for n in range(levels)
+    }
+    return {"$defs": definitions | {f"a{levels}": {"type": "string"}}, "$ref": "#/$defs/a0"}
+
+
+@pytest.mark.parametrize("keyword", ["anyOf", "allOf", "oneOf", "prefixItems"])
+@pytest.mark.parametrize("extra", [{}, {"$id": "http://x.example/s"}])
+def test_references_cannot_multiply_without_bound(keyword: str, extra: dict[str, Any]) -> None:
+    with pytest.raises(SchemaError, match="stands for more"):
+        compile_schema(fan(30, keyword) | extra)
+    assert compile_schema(fan(5, "allOf") | extra).check("a") is None
+
+
+def test_a_multiplying_schema_of_an_old_draft_is_refused_too() -> None:
+    schema = fan(30, "anyOf") | {"$schema": "http://json-schema.org/draft-07/schema#"}
+    with pytest.raises(SchemaError, match="stands for more"):
+        compile_schema({**schema, "$ref": None, "allOf": [{"$ref": "#/$defs/a0"}]})
+
+
+def tree(levels: int, leaf: Any) -> Any:
+    value = leaf
+    for _ in range(levels):
+        value = {"c": value}
+    return value
+
+
+def test_faults_below_recursive_alternatives_are_told_only_where_that_is_affordable() -> None:
+    node = {"type": "object", "properties": {"c": {"$ref": "#/$defs/n"}}, "additionalProperties": False}
+    schema = {"$defs": {"n": {"anyOf": [node, {**node, "minProperties": 0}]}}, "$ref": "#/$defs/n"}
+    validator = compile_schema(schema)
+    assert validator.check(tree(40, {})) is None
+    assert "too involved" in (validator.check(tree(40, 1)) or "")
+    assert "too involved" not in (validator.check(tree(2, 1)) or "too involved")
+
+
+def test_faults_below_plain_recursion_are_told_at_any_depth() -> None:
+    members = {f"p{n}": {"$ref": "#"} for n in range(100)}
+    schema = {"type": "object", "properties": {"c": {"$ref": "#"}, **members}}
+    assert (compile_schema(schema).check(tree(40, 1)) or "").startswith("$" + ".c" * 40 + ":")
+
+
+def test_loops_and_the_metaschema_are_answered_without_details() -> None:
+    assert compile_schema({"$ref": "#"}).check(1) is None
+    meta = compile_schema({"$ref": "https://json-schema.org/draft/2020-12/schema"})
+    assert meta.check({"type": "string"}) is None
+    assert "too involved" in (meta.check({"type": 12}) or "")
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$defs": {"a": {"$anchor": "x", "type": "integer"}}, "$ref": "#x"},
+        {"$defs": {"a": {"$id": "http://x.example/a", "type": "integer"}}, "$ref": "http://x.example/a"},
+        {"$defs": {"a/b%": {"type": "integer"}}, "$ref": "#/$defs/a~1b%25"},
+        {"allOf": [{"type": "integer"}], "$ref": "#/allOf/0"},
+        {"other": {"type": "integer"}, "$ref": "#/other"},
+    ],
+)
+def test_every_way_to_name_a_part_is_understood(schema: dict[str, Any]) -> None:
+    assert "integer" in (compile_schema(schema).check("x") or "")

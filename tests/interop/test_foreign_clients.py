@@ -1,0 +1,292 @@
+"""Clients nobody here wrote use our server: `mcp` 2.3.0 in both eras, `mcp` 1.30.0 in each revision it can parse."""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from . import wire
+from .conftest import run_foreign_client
+from .peers import mcp_python
+
+rule = pytest.mark.rule
+
+TOOLS = [
+    "add", "forecast", "numbers", "media", "fail", "count", "hang", "withdrawals", "ask_user", "ask_model", "ask_roots",
+    "ask_all", "speak", "whoami", "touch", "grow",
+]  # fmt: skip
+CHANGES = [
+    "notifications/prompts/list_changed",
+    "notifications/resources/list_changed",
+    "notifications/resources/updated",
+    "notifications/tools/list_changed",
+]
+
+
+class Peer(NamedTuple):
+    """One way to connect."""
+
+    version: str
+    script: str
+    argument: str
+    """The client's mode (2.x), or the revision to ask for (1.x)."""
+    revision: str
+    """What must come out."""
+
+
+PEERS = {
+    "mcp2-auto": Peer("2.3.0", "client_mcp2.py", "auto", "2026-07-28"),
+    "mcp2-pinned": Peer("2.3.0", "client_mcp2.py", "2026-07-28", "2026-07-28"),
+    "mcp2-legacy": Peer("2.3.0", "client_mcp2.py", "legacy", "2025-11-25"),
+    "mcp1": Peer("1.30.0", "client_mcp1.py", "own", "2025-11-25"),
+    "mcp1-2025-06-18": Peer("1.30.0", "client_mcp1.py", "2025-06-18", "2025-06-18"),
+    "mcp1-2025-03-26": Peer("1.30.0", "client_mcp1.py", "2025-03-26", "2025-03-26"),
+    "mcp1-2024-11-05": Peer("1.30.0", "client_mcp1.py", "2024-11-05", "2024-11-05"),
+    "mcp1-unknown": Peer("1.30.0", "client_mcp1.py", "1999-01-01", "2025-11-25"),
+}
+
+
+class Run(NamedTuple):
+    """What one client said it saw, and what was on the wire."""
+
+    peer: Peer
+    report: dict[str, Any]
+    lines: list[wire.Line]
+
+    @property
+    def is_modern(self) -> bool:
+        return self.peer.revision == "2026-07-28"
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether the client starts to use the server without having asked it anything."""
+        return self.peer.argument == "2026-07-28"
+
+    @property
+    def has_elicitation(self) -> bool:
+        return self.peer.revision >= "2025-06-18"
+
+    def text(self, step: str) -> str:
+        """Return the text of a tool's result."""
+        return "".join(block.get("text", "") for block in self.report[step]["content"])
+
+
+@pytest.fixture(scope="module", params=PEERS)
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    peer = PEERS[request.param]
+    log: Path = tmp_path_factory.mktemp(request.param) / "wire.jsonl"
+    report = run_foreign_client(mcp_python(peer.version), peer.script, peer.argument, log)
+    return Run(peer, report, wire.read(log))
+
+
+@rule(19, 20, 21)
+def test_the_revision_asked_for_is_the_revision_spoken(run: Run) -> None:
+    report = run.report
+    assert report["revision"] == run.peer.revision
+    if not run.is_pinned:
+        assert report["server_info"]["name"] == "interop"
+        assert report["server_info"]["version"] == "1.2.3"
+        assert report["instructions"] == "One of everything."
+        assert report["capabilities"].keys() >= {"logging", "prompts", "resources", "tools"}
+        assert ("completions" in report["capabilities"]) == (run.peer.revision > "2024-11-05")
+    first = wire.methods(run.lines, "client")[0]
+    assert first == ("tools/list" if run.is_pinned else "server/discover" if run.is_modern else "initialize")
+
+
+@rule(4, 5, 6, 7, 9, 15, 16, 27, 46, 49, 51)
+def test_what_the_server_writes_is_messages_one_a_line(run: Run) -> None:
+    wire.check_server(run.lines, run.peer.revision)
+    assert "a stray print, which must not reach the pipe" in run.report["stderr"]
+
+
+@rule(134)
+def test_lists_come_in_pages(run: Run) -> None:
+    tools = run.report["tools"]
+    assert [tool["name"] for tool in tools["items"]] == TOOLS
+    assert tools["pages"] == 4
+    assert [item["uri"] for item in run.report["resources"]["items"]] == [
+        "text://hello", "blob://pixel", "watched://counter"
+    ]  # fmt: skip
+    templates = run.report["templates"]["items"]
+    assert [item["uriTemplate"] for item in templates] == ["greet://{name}", "sum://{a}/{b}"]
+    assert [item["name"] for item in run.report["prompts"]["items"]] == ["summarize", "review"]
+    assert run.report["prompts"]["items"][1]["arguments"] == [
+        {"name": "code", "required": True},
+        {"name": "language", "required": False},
+    ]
+    add = tools["items"][0]
+    assert add["inputSchema"]["properties"]["a"] == {"type": "integer", "description": "the first"}
+    assert ("title" in add) == (run.peer.revision >= "2025-06-18")
+    assert ("annotations" in add) == (run.peer.revision >= "2025-03-26")
+
+
+def test_structured_content_goes_to_whoever_can_read_it(run: Run) -> None:
+    assert run.text("add") == "3"
+    assert json.loads(run.text("forecast")) == {"city": "Kailash", "degrees": 21.5, "sunny": True}
+    assert json.loads(run.text("numbers")) == [0, 1, 2]
+    whole = run.report["forecast"].get("structuredContent")
+    assert whole == (json.loads(run.text("forecast")) if run.peer.revision >= "2025-06-18" else None)
+    # Before 2026-07-28 only an object can be structured content.
+    assert run.report["add"].get("structuredContent") == (3 if run.is_modern else None)
+    assert run.report["numbers"].get("structuredContent") == ([0, 1, 2] if run.is_modern else None)
+    said = json.loads(run.text("whoami"))
+    assert said["revision"] == run.peer.revision and said["name"].startswith("mcp-")
+
+
+def test_content_of_each_type_arrives(run: Run) -> None:
+    kinds = [block["type"] for block in run.report["media"]["content"]]
+    if run.peer.revision >= "2025-06-18":
+        assert kinds == ["text", "image", "audio", "resource", "resource_link"]
+    else:
+        # What the revision has no block for becomes one it has.
+        assert kinds[:2] == ["text", "image"] and "resource_link" not in kinds
+        assert ("audio" in kinds) == (run.peer.revision >= "2025-03-26")
+    blocks = {block["type"]: block for block in run.report["media"]["content"]}
+    assert blocks["image"]["data"] == "iVBORw0KGgotbm90LXJlYWxseQ=="
+    assert run.report["media"]["content"][0]["annotations"] == {"audience": ["user"], "priority": 0.5}
+
+
+def test_failures_carry_their_code(run: Run) -> None:
+    assert run.report["said"]["isError"] is True and run.text("said") == "this tool always fails"
+    assert run.report["crashed"]["isError"] is True and "secret" not in run.text("crashed")
+    assert run.report["unknown_tool"]["code"] == -32602
+    if run.peer.revision >= "2025-11-25":
+        assert run.report["bad_arguments"]["isError"] is True and "'a'" in run.text("bad_arguments")
+    else:
+        assert run.report["bad_arguments"]["code"] == -32602
+    assert run.report["missing_resource"]["code"] == (-32602 if run.is_modern else -32002)
+    assert run.report["missing_resource"]["data"] == {"uri": "text://missing"}
+    assert run.report["unknown_prompt"]["code"] == -32602
+    assert run.report["prompt_without_argument"]["code"] == -32602
+
+
+def test_progress_arrives_in_order(run: Run) -> None:
+    has_messages = run.peer.revision >= "2025-03-26"
+    assert run.report["count"]["progress"] == [
+        [number, 3, f"counted {number}" if has_messages else None] for number in (1, 2, 3)
+    ]
+    assert run.report["count"]["result"]["content"][0]["text"] == "counted to 3"
+
+
+@rule(24, 153, 157)
+def test_the_user_is_asked_where_the_revision_can_ask(run: Run) -> None:
+    asked = [params for kind, params in run.report["questions"] if kind == "elicitation"]
+    if not run.has_elicitation:
+        # The client declared it, but the revision has no such request.
+        assert not asked and run.report["ask_user"]["code"] == -32021
+        return
+    assert run.text("ask_user") == "Ada 36 free"  # the plan is the schema's default
+    assert run.text("ask_all") == "accept deep-thought decline"
+    assert [params["message"] for params in asked] == ["Who are you?", "Who are you?", "Really, Ada?"]
+    assert asked[0]["requestedSchema"]["required"] == ["name"]
+
+
+@rule(139, 161)
+def test_the_model_and_the_roots_are_asked_for(run: Run) -> None:
+    assert run.text("ask_model") == "deep-thought says 42"
+    assert json.loads(run.text("ask_roots")) == ["file:///tmp/project"]
+    asked = [params for kind, params in run.report["questions"] if kind == "sampling"]
+    assert asked[0] == {
+        "messages": [{"role": "user", "content": {"type": "text", "text": "What is the answer?"}}],
+        "systemPrompt": "Be brief.",
+        "temperature": 0.5,
+        "maxTokens": 17,
+    }
+
+
+@rule(49)
+def test_questions_are_rounds_or_requests(run: Run) -> None:
+    if not run.is_modern:
+        model, form, roots = "sampling/createMessage", "elicitation/create", "roots/list"
+        # The last tool asks the user and the model at once, in either order, then the user again.
+        asked = [form, model, roots, form, model, form] if run.has_elicitation else [model, roots, model]
+        used = [method for method in wire.methods(run.lines, "server") if not method.startswith("notifications/")]
+        assert used[:3] + sorted(used[3:5]) + used[5:] == asked
+        return
+    rounds = [
+        sorted(line.message["result"]["inputRequests"])
+        for line in run.lines
+        if line.sender == "server" and line.message.get("result", {}).get("resultType") == "input_required"
+    ]
+    both = ["elicitation-1", "sampling-1"]
+    assert rounds == [["elicitation-1"], ["sampling-1"], ["roots-1"], both, ["elicitation-2"]]
+
+
+def test_resources_are_read(run: Run) -> None:
+    [text] = run.report["read_text"]["contents"]
+    assert text == {"uri": "text://hello", "mimeType": "text/plain", "text": "hello"}
+    [blob] = run.report["read_blob"]["contents"]
+    assert blob == {"uri": "blob://pixel", "mimeType": "image/png", "blob": "iVBORw0KGgotbm90LXJlYWxseQ=="}
+    [made] = run.report["read_template"]["contents"]
+    assert made["uri"] == "sum://40/2" and json.loads(made["text"]) == {"sum": 42}
+
+
+def test_prompts_are_filled_in(run: Run) -> None:
+    assert run.report["summarize"]["messages"] == [
+        {"role": "user", "content": {"type": "text", "text": "Summarize: all"}}
+    ]
+    review = run.report["review"]["messages"]
+    assert [message["role"] for message in review] == ["user", "user", "assistant"]
+    assert review[0]["content"]["text"] == "Review this python: pass"
+    assert review[1]["content"]["mimeType"] == "image/png"
+
+
+def test_arguments_are_completed(run: Run) -> None:
+    assert run.report["complete_prompt"]["completion"]["values"] == ["perl", "python"]
+    # `context` came with 2025-06-18; an older peer that sends it all the same does no harm.
+    assert run.report["complete_in_context"]["completion"]["values"] in (["python-of-the-code"], ["perl", "python"])
+    names = run.report["complete_template"]["completion"]
+    assert len(names["values"]) == 100 and names["total"] == 150 and names["hasMore"] is True
+
+
+def test_logs_come_from_the_level_asked_for(run: Run) -> None:
+    assert run.report["logs"] == [
+        {"level": "warning", "logger": "interop.speak", "data": "careful"},
+        {"level": "error", "data": "trouble"},
+    ]
+    heard = [item for item in run.report["heard"] if item["method"] == "notifications/message"]
+    assert len(heard) == 2
+
+
+@rule(25)
+def test_a_ping_is_answered_where_there_is_one(run: Run) -> None:
+    missing = {"code": -32601, "message": "Method not found", "data": None}
+    assert run.report["ping"] == (missing if run.is_modern else {})
+
+
+@rule(51)
+def test_a_withdrawn_call_ends_and_is_not_answered(run: Run) -> None:
+    step = run.report["cancel"]
+    result = step["withdrawals"] if "withdrawals" in step else step
+    assert json.loads(result["content"][0]["text"]) == ["caller cancelled"]
+    assert step.get("ended", []) == []
+    cancelled = [
+        line.message["params"]["requestId"]
+        for line in run.lines
+        if line.message.get("method") == "notifications/cancelled" and line.sender == "client"
+    ]
+    answered = [line.message["id"] for line in run.lines if line.sender == "server" and "method" not in line.message]
+    assert cancelled and not set(cancelled) & set(answered)
+
+
+def test_changes_are_heard_of(run: Run) -> None:
+    changes = run.report["changes"]
+    assert sorted({item["method"] for item in run.report["heard"] if item["method"] in CHANGES}) == CHANGES
+    if run.is_modern:
+        assert changes["honored"] == {
+            "toolsListChanged": True,
+            "promptsListChanged": True,
+            "resourcesListChanged": True,
+            "resourceSubscriptions": ["watched://counter"],
+        }
+        assert changes["events"] == [
+            "PromptsListChanged()",
+            "ResourceUpdated(uri='watched://counter')",
+            "ResourcesListChanged()",
+            "ToolsListChanged()",
+        ]
+    else:
+        assert [item["params"]["uri"] for item in changes["updates"]] == ["watched://counter"]
+        assert changes["after_unsubscribing"] == 0
+    assert [tool["name"] for tool in run.report["tools_after"]["items"]] == [*TOOLS, "extra"]
