@@ -368,9 +368,9 @@ def embedded(inputs: Mapping[str, InputRequest]) -> dict[str, WireInputRequest]:
 
 
 def _embed(params: Any) -> Raw:
-    if isinstance(params, ElicitParams) and params.elicitation_id is not UNSET:
-        params = structs.replace(params, elicitation_id=UNSET)
-    return Raw(model.encode(params))
+    # What only an older revision had, an id of its own or a task, does not travel inside.
+    downgrade = ENVELOPE_REVISIONS[-1].downgrades.get(type(params))
+    return Raw(model.encode(params if downgrade is None else downgrade(params)))
 
 
 def lacking_for(context: Context, inputs: Mapping[str, InputRequest]) -> dict[str, Any]:

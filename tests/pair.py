@@ -312,11 +312,11 @@ class Talk:
         return self.events
 
 
-def server(revision: Revision | None = None, *, capabilities: Any = None, **options: Any) -> Talk:
-    """Return a server to talk to; with a handshake revision, one that has been through it."""
+def server(revision: Revision | None = None, *, declared: Any = None, **options: Any) -> Talk:
+    """Return a server to talk to; with a handshake revision, one whose client declared so much and is through it."""
     talk = Talk(ServerEngine(server_profile(**options)))
     if revision is not None and revision.era is Era.HANDSHAKE:
-        (answer,) = talk.say(initialize(revision, 0, capabilities))
+        (answer,) = talk.say(initialize(revision, 0, declared))
         assert answer["result"]["protocolVersion"] == revision.name
         assert talk.say(notification("notifications/initialized")) == []
         talk.events.clear()

@@ -46,7 +46,7 @@ async def connect(
         TransportError: the server cannot be reached; the text says "connection", the endpoint and the cause.
         MCPError: the server speaks no common revision.
     """
-    open_ = _OPENERS[config.transport]
+    open_ = _OPENERS[config.transport or ""]
     era = _eras.get(config.key)
     connection = await open_(config, make_session, on_stderr)
     try:

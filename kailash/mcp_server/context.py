@@ -219,11 +219,9 @@ class Context:
     def _tell(self, act: Callable[[], bool]) -> Told:
         session = self._session
         if threading.get_ident() != session.thread:
-            session.call_soon_threadsafe(lambda: act() and session.channel.flush())
+            session.call_soon_threadsafe(lambda: session.send(act))
             return Told(None, True)
-        sent = act()
-        if sent:
-            session.channel.flush()
+        sent = session.send(act)
         return Told(session, sent)
 
     def wait(self, awaitable: Awaitable[T]) -> T:
@@ -322,7 +320,7 @@ class Context:
             value: T = msgspec.json.decode(kept)
             return value
         outcome = fn()
-        result: T = await outcome if inspect.isawaitable(outcome) else outcome  # type: ignore[assignment]
+        result: T = await outcome if inspect.isawaitable(outcome) else outcome
         ledger.once[key] = Raw(model.encode(to_jsonable(result)))
         return result
 

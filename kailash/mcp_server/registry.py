@@ -4,7 +4,7 @@ Pages of lists are built once and shared (`Prepared`) until something changes.
 """
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
@@ -72,7 +72,7 @@ class Catalogue(Generic[E]):
         entry = self._entries.get(name)
         return entry if entry is not None and entry.is_enabled else None
 
-    def __iter__(self) -> Iterable[E]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[E]:
         return (entry for entry in self._entries.values() if entry.is_enabled)
 
     def __len__(self) -> int:
@@ -174,7 +174,7 @@ class Registry:
         exact = self.resources.get(uri)
         if exact is not None:
             return exact
-        for template in self.templates:  # type: ignore[attr-defined]
+        for template in self.templates:
             if template.matches(uri):
-                return template  # type: ignore[no-any-return]
+                return template
         return None

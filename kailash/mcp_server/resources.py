@@ -71,7 +71,7 @@ class ResourceEntry(Entry):
         self.mime_type = mime_type
         self.resource = Resource(
             uri=uri,
-            name=name or getattr(fn, "__name__", uri),
+            name=name or str(getattr(fn, "__name__", uri)),
             title=UNSET if title is None else title,
             description=description or self.arguments.doc.description or UNSET,
             mime_type=UNSET if mime_type is None else mime_type,
@@ -125,7 +125,7 @@ class TemplateEntry(Entry):
         self.uri_template = uri_template
         self.resource_template = ResourceTemplate(
             uri_template=uri_template,
-            name=name or getattr(fn, "__name__", uri_template),
+            name=name or str(getattr(fn, "__name__", uri_template)),
             title=UNSET if title is None else title,
             description=description or self.arguments.doc.description or UNSET,
             mime_type=UNSET if mime_type is None else mime_type,

@@ -66,7 +66,7 @@ class ServerSession:
         self.token = anyio.lowlevel.current_token()
         self._dispatcher = Dispatcher()
         self._pool: WorkerPool = server.worker_pool()
-        self._running: dict[Request, tuple[Any, Context]] = {}
+        self._running: dict[Request, tuple[Any, Context, Entry | None]] = {}
         self._waiting: dict[Call, Any] = {}
 
     def attach(self, channel: Channel) -> None:
@@ -77,6 +77,13 @@ class ServerSession:
     def call_soon_threadsafe(self, act: Any) -> None:
         """Run something in the loop's thread."""
         self.channel.loop.call_threadsafe(act)
+
+    def send(self, act: Callable[[], bool]) -> bool:
+        """Do something that may have put a message before the engine, and write it."""
+        sent = act()
+        if sent:
+            self.channel.flush()
+        return sent
 
     def may_use(self, entry: Entry) -> bool:
         """Tell whether the caller has every permission an entry requires; `admin` implies them all."""
@@ -152,7 +159,7 @@ class ServerSession:
         if timeout is not None:
             self.engine.limit_request(request, self.channel.now() + timeout)
         if entry.mode is Mode.TASK:
-            self._running[request] = (self._dispatcher.spawn(self._run_task, request, entry, context), context)
+            self._running[request] = (self._dispatcher.spawn(self._run_task, request, entry, context), context, entry)
         else:
             self._run_thread(request, entry, context)
 
@@ -200,7 +207,7 @@ class ServerSession:
     def _run_thread(self, request: Request, entry: Entry, context: Context) -> None:
         cache = self.server.cache_for(entry)
         if cache is not None:
-            self._running[request] = (self._dispatcher.spawn(self._run_cached, request, entry, context), context)
+            self._running[request] = (self._dispatcher.spawn(self._run_cached, request, entry, context), context, entry)
             return
         try:
             kwargs = entry.bind(request)
@@ -208,7 +215,7 @@ class ServerSession:
                 lambda: _in_thread(entry, kwargs, context),
                 lambda value, error: self._finish_thread(request, entry, context, value, error),
             )
-            self._running[request] = (None, context)
+            self._running[request] = (None, context, entry)
         except WorkersBusy as busy:
             self._refuse(request, _overloaded(str(busy)))
         except (Exception, InputNeeded) as error:
@@ -302,11 +309,10 @@ class ServerSession:
         running = self._running.pop(request, None)
         if running is None:
             return
-        handle, context = running
+        handle, context, entry = running
         context.cancelled.set("timed out")
-        if request.is_open:
-            entry = HANDLERS[request.method](self, request)
-            timeout = entry.timeout if isinstance(entry, Entry) and entry.timeout else self.server.request_timeout
+        if request.is_open and entry is not None:
+            timeout = entry.timeout or self.server.request_timeout
             message = f"{entry.kind} {entry.name!r} timed out after {timeout:g} s (timeout=)"
             self._fail(request, entry, None, RequestTimeoutError(message, retryable=True))
         if handle is not None:
@@ -316,7 +322,7 @@ class ServerSession:
         running = self._running.pop(request, None)
         if running is None:
             return
-        handle, context = running
+        handle, context, _ = running
         context.cancelled.set(reason)
         if handle is not None:
             handle.cancel()
@@ -351,7 +357,7 @@ class ServerSession:
 
     def hold(self, request: Request, handle: Any) -> None:
         """Keep a request that is answered later; `handle.cancel()` is called when the client withdraws it."""
-        self._running[request] = (handle, Context(self, request))
+        self._running[request] = (handle, Context(self, request), None)
 
     def release(self, request: Request) -> None:
         """Keep a request no longer: it is answered."""

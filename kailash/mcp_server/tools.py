@@ -98,7 +98,7 @@ class ToolEntry(Entry):
         """Decode the raw arguments into those of the function."""
         params: CallToolParams = request.params
         raw = params.arguments
-        return self.arguments.bind(None if raw is UNSET or raw == _NULL else raw)  # type: ignore[arg-type]
+        return self.arguments.bind(None if raw is UNSET or raw == _NULL else raw)
 
     def finish(self, value: Any, request: Request) -> CallToolResult:
         """Turn the returned value into a tool result."""

@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from tests.requirements import rule
+
 from . import wire
 from .conftest import run_foreign_client
 from .peers import mcp_python
-
-rule = pytest.mark.rule
 
 TOOLS = [
     "add", "forecast", "numbers", "media", "fail", "count", "hang", "withdrawals", "ask_user", "ask_model", "ask_roots",

@@ -21,11 +21,10 @@ from protocol.types import (
     TextContent,
     TextResourceContents,
 )
+from tests.requirements import rule
 
 from . import wire
 from .peers import mcp_python
-
-rule = pytest.mark.rule
 
 MODERN = "2026-07-28"
 HANDSHAKES = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")

@@ -6,12 +6,10 @@ import subprocess
 import sys
 from typing import Any
 
-import pytest
+from tests.requirements import rule
 
 from . import wire
 from .conftest import ROOT
-
-rule = pytest.mark.rule
 
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
