@@ -23,6 +23,7 @@ __all__ = [
     "Era",
     "Revision",
     "find",
+    "select",
 ]
 
 
@@ -212,3 +213,20 @@ _BY_NAME = {revision.name: revision for revision in REVISIONS}
 def find(name: str) -> Revision | None:
     """Return the revision of that name, if it is one of the five."""
     return _BY_NAME.get(name)
+
+
+def select(names: Iterable[str]) -> list[Revision]:
+    """Return the revisions of these names.
+
+    Raises:
+        ValueError: a name is not one of the five, or there is none; the message lists the known ones.
+    """
+    chosen = []
+    for name in names:
+        revision = find(name)
+        if revision is None:
+            raise ValueError(f"unknown revision {name!r}; known: {', '.join(_BY_NAME)}")
+        chosen.append(revision)
+    if not chosen:
+        raise ValueError(f"name at least one revision of {', '.join(_BY_NAME)}")
+    return chosen

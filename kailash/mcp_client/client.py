@@ -10,11 +10,9 @@ import anyio
 import msgspec
 from msgspec import UNSET, Raw, Struct
 
-from protocol import model
 from protocol.capabilities import has
 from protocol.client import ClientEngine, ClientProfile
 from protocol.events import Change, Notification
-from protocol.jsonrpc import DECODE_ERRORS
 from protocol.limits import CLIENT_LIMITS, Limits
 from protocol.methods import TASKS_EXTENSION
 from protocol.params import (
@@ -37,7 +35,7 @@ from protocol.results import (
     ListToolsResult,
     ReadResourceResult,
 )
-from protocol.revisions import REVISIONS, Era, find
+from protocol.revisions import REVISIONS, Era, select
 from protocol.types import (
     Completion,
     CompletionArgument,
@@ -54,22 +52,22 @@ from protocol.types import (
     Tool,
 )
 
-from ..errors import MCPError, MCPErrorCode, ToolError, TransportError, ValidationError
+from ..errors import ToolError, TransportError
 from ..schema import dumps
 from .caching import ResponseCache
+from .changes import Changes
 from .config import ClientConfig
 from .connect import Connection, connect
 from .inputs import InputHandlers, Roots
-from .results import ResourceResult, ToolResult, plain_arguments
+from .paging import items_of
+from .results import OutputSchemas, ResourceResult, ToolResult, plain_arguments, read_as
 from .session import CallOptions, ClientSession, Outcome, ProgressHandler
+from .target import target_of
 from .tasks import ClientTasks, TaskHandle
 
 __all__ = ["MCPClient"]
 
 R = TypeVar("R", bound=Struct)
-
-_MOST_PAGES = 250
-_MOST_ITEMS = 100_000
 
 
 class MCPClient:
@@ -113,6 +111,8 @@ class MCPClient:
         tasks: bool = False,
         limits: Limits = CLIENT_LIMITS,
     ) -> None:
+        # What a client of its own for a server named in a call is made with.
+        self._options = {name: value for name, value in locals().items() if name not in ("self", "config")}
         from .. import __version__
 
         self.config = None if config is None else ClientConfig.of(config)
@@ -136,7 +136,7 @@ class MCPClient:
         self._profile = ClientProfile(
             client_info or Implementation(name=name, version=__version__),
             capabilities,
-            revisions=_revisions(revisions),
+            revisions=REVISIONS if revisions is None else select(revisions),
             limits=limits,
         )
         self._log_handler = log_handler
@@ -146,26 +146,10 @@ class MCPClient:
         self._log_level = log_level
         self._raise_on_error = raise_on_error
         self._cache = ResponseCache() if cache else None
-        self._output_schemas: dict[str, dict[str, Any]] = {}
+        self._schemas = OutputSchemas()
         self._connection: Connection | None = None
         self._lock: anyio.Lock | None = None
         self._others: dict[Hashable, MCPClient] = {}
-        self._options: dict[str, Any] = {
-            "sampling_handler": sampling_handler,
-            "elicitation_handler": elicitation_handler,
-            "roots": roots,
-            "sampling_tools": sampling_tools,
-            "elicitation_modes": tuple(elicitation_modes),
-            "log_handler": log_handler,
-            "change_handler": change_handler,
-            "client_info": client_info,
-            "revisions": revisions if revisions is None else tuple(revisions),
-            "log_level": log_level,
-            "cache": cache,
-            "raise_on_error": raise_on_error,
-            "tasks": tasks,
-            "limits": limits,
-        }
 
     # Life
 
@@ -322,7 +306,7 @@ class MCPClient:
         Raises:
             MCPError: the tool failed (its own code), or the call did.
         """
-        server, tool, given = _target(target, server_config, tool_name, arguments, params, self.config is None)
+        server, tool, given = target_of(target, server_config, tool_name, arguments, params, self.config is None)
         if server is not None:
             other = self._other(server)
             return await other.call_tool(
@@ -354,12 +338,12 @@ class MCPClient:
         return self._finished(tool, await self._tasks.settle(handle, patience, total), raise_on_error)
 
     def _finished(self, tool: str, raw: Raw, raise_on_error: bool | None = None) -> ToolResult:
-        result = ToolResult(_read(raw, CallToolResult))
+        result = ToolResult(read_as(raw, CallToolResult))
         if result.is_error:
             if self._raise_on_error if raise_on_error is None else raise_on_error:
                 raise result.error()
         else:
-            self._check_output(tool, result)
+            self._schemas.check(tool, result)
         return result
 
     async def start_task(
@@ -403,27 +387,16 @@ class MCPClient:
         """
         return await self._tasks.list()
 
-    def _check_output(self, tool: str, result: ToolResult) -> None:
-        """Check structured content against the schema listed for the tool, if its list was fetched."""
-        schema = self._output_schemas.get(tool)
-        if schema is None or not result.has_structured_content:
-            return
-        from ..schema.compile import compile_schema
-
-        wrong = compile_schema(schema).check(result.structured_content)
-        if wrong is not None:
-            raise ValidationError(f"tool {tool!r} broke its output schema: {wrong}")
-
     async def list_tools(self) -> list[Tool]:
         """Return all tools, over all pages."""
         tools = [tool async for tool in self.iter_tools()]
-        self._output_schemas = {tool.name: tool.output_schema for tool in tools if isinstance(tool.output_schema, dict)}
+        self._schemas.learn(tools)
         self._tasks.learn(tools)
         return tools
 
     def iter_tools(self) -> AsyncIterator[Tool]:
         """Iterate over the tools, page by page."""
-        return self._pages("tools/list", ListToolsResult, "tools")
+        return self._items("tools/list", ListToolsResult, "tools")
 
     discover_tools = list_tools
 
@@ -435,7 +408,7 @@ class MCPClient:
 
     def iter_resources(self) -> AsyncIterator[Resource]:
         """Iterate over the resources, page by page."""
-        return self._pages("resources/list", ListResourcesResult, "resources")
+        return self._items("resources/list", ListResourcesResult, "resources")
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
         """Return all resource templates, over all pages."""
@@ -443,7 +416,7 @@ class MCPClient:
 
     def iter_resource_templates(self) -> AsyncIterator[ResourceTemplate]:
         """Iterate over the resource templates, page by page."""
-        return self._pages("resources/templates/list", ListResourceTemplatesResult, "resource_templates")
+        return self._items("resources/templates/list", ListResourceTemplatesResult, "resource_templates")
 
     async def read_resource(self, uri: str, *, timeout: float | None = None) -> ResourceResult:
         """Return what a resource holds."""
@@ -451,7 +424,7 @@ class MCPClient:
         if cached is not None:
             return ResourceResult(cached)
         raw, is_cacheable = await self._call("resources/read", ReadResourceParams(uri=uri), timeout=timeout)
-        result = _read(raw, ReadResourceResult)
+        result = read_as(raw, ReadResourceResult)
         if is_cacheable:
             self._keep("resources/read", uri, raw, result)
         return ResourceResult(result)
@@ -462,7 +435,7 @@ class MCPClient:
 
     def iter_prompts(self) -> AsyncIterator[Prompt]:
         """Iterate over the prompts, page by page."""
-        return self._pages("prompts/list", ListPromptsResult, "prompts")
+        return self._items("prompts/list", ListPromptsResult, "prompts")
 
     async def get_prompt(
         self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout: float | None = None
@@ -472,7 +445,7 @@ class MCPClient:
         if arguments is not None:
             texts = {k: v if isinstance(v, str) else dumps(plain_arguments(v)).decode() for k, v in arguments.items()}
         raw, _ = await self._call("prompts/get", GetPromptParams(name=name, arguments=texts), timeout=timeout)
-        return _read(raw, GetPromptResult)
+        return read_as(raw, GetPromptResult)
 
     async def complete(
         self,
@@ -493,7 +466,7 @@ class MCPClient:
             context=UNSET if context is None else CompletionContext(arguments=dict(context)),
         )
         raw, _ = await self._call("completion/complete", wire)
-        return _read(raw, CompleteResult).completion
+        return read_as(raw, CompleteResult).completion
 
     # Everything else
 
@@ -503,7 +476,7 @@ class MCPClient:
         is_stateless = session.context is not None and session.context.revision.era is Era.ENVELOPE
         method = "server/discover" if is_stateless else "ping"  # the envelope era has no ping
         raw, _ = await self._call(method, EmptyParams(), timeout=timeout)
-        _read(raw, EmptyResult)
+        read_as(raw, EmptyResult)
 
     async def set_log_level(self, level: LoggingLevel) -> None:
         """Ask for log messages from this level on, of every following call."""
@@ -532,7 +505,7 @@ class MCPClient:
         uris: Iterable[str] = (),
         tasks: Iterable[str] = (),
         timeout: float | None = None,
-    ) -> AsyncIterator["Changes"]:
+    ) -> AsyncIterator[Changes]:
         """Hear of changes while the context is open: `async with client.listen(tools=True) as changes: async for ...`.
 
         Raises:
@@ -601,26 +574,8 @@ class MCPClient:
         outcome = await self._outcome(method, params, timeout=timeout)
         return outcome.raw, not outcome.was_interrupted
 
-    async def _pages(self, method: str, type_: type[R], member: str) -> AsyncIterator[Any]:
-        cursor: Any = UNSET
-        seen: set[str] = set()
-        count = 0
-        for _ in range(_MOST_PAGES):
-            page = await self._page(method, type_, cursor)
-            for item in getattr(page, member):
-                count += 1
-                yield item
-            following = page.next_cursor  # type: ignore[attr-defined]
-            if following is UNSET or following is None:
-                return
-            if following in seen or count > _MOST_ITEMS:
-                break
-            seen.add(following)
-            cursor = following  # an empty string is a cursor too
-        raise MCPError(
-            f"{method} does not end: {len(seen)} pages, {count} items, or a cursor that came twice",
-            error_code=MCPErrorCode.INVALID_REQUEST,
-        )
+    def _items(self, method: str, type_: type[R], member: str) -> AsyncIterator[Any]:
+        return items_of(method, lambda cursor: self._page(method, type_, cursor), member)
 
     async def _page(self, method: str, type_: type[R], cursor: Any) -> R:
         key = None if cursor is UNSET else cursor
@@ -628,7 +583,7 @@ class MCPClient:
         if cached is not None:
             return cached
         raw, is_cacheable = await self._call(method, PaginatedParams(cursor=cursor))
-        page = _read(raw, type_)
+        page = read_as(raw, type_)
         if is_cacheable:
             self._keep(method, key, raw, page)
         return page
@@ -641,68 +596,3 @@ class MCPClient:
     def _keep(self, method: str, params: Hashable, raw: Raw, value: Any) -> None:
         if self._cache is not None and self._connection is not None:
             self._cache.put(method, params, raw, value, self._connection.session.channel.now())
-
-
-class Changes:
-    """The changes a subscription brings, as an async iterator; ends when the server ends the subscription."""
-
-    def __init__(self) -> None:
-        # A change nobody has taken yet is not queued twice, which bounds the queue by what is subscribed to.
-        self._queue: dict[Any, Change | MCPError | None] = {}
-        self._arrived = anyio.Event()
-
-    def hear(self, change: Change | None, error: MCPError | None) -> None:
-        """Take a change, or the end and its reason."""
-        self._queue["end" if change is None else (change.kind, change.uri)] = error if change is None else change
-        self._arrived.set()
-
-    def __aiter__(self) -> "Changes":
-        return self
-
-    async def __anext__(self) -> Change:
-        while not self._queue:
-            self._arrived = anyio.Event()
-            await self._arrived.wait()
-        item = self._queue.pop(next(iter(self._queue)))
-        if isinstance(item, Change):
-            return item
-        self._queue["end"] = None  # whoever asks again learns the same
-        if item is None:
-            raise StopAsyncIteration
-        raise item
-
-
-def _read(raw: Raw, type_: type[R]) -> R:
-    try:
-        return model.decode(raw, type_)
-    except DECODE_ERRORS as error:
-        raise MCPError(f"invalid {type_.__name__} from the server: {error}") from None
-
-
-def _target(
-    target: tuple[Any, ...], server: Any, tool: str | None, arguments: Any, params: Any, is_unbound: bool
-) -> tuple[Any, str, Any]:
-    """Sort out the two forms of `call_tool` and the aliases of its keywords."""
-    rest = list(target)
-    if server is None and rest and (not isinstance(rest[0], str) or len(rest) == 3 or (is_unbound and len(rest) > 1)):
-        server = rest.pop(0)
-    if tool is None and rest:
-        tool = rest.pop(0)
-    given = arguments if arguments is not None else params
-    if rest:
-        if given is not None or len(rest) > 1:
-            raise TypeError("call_tool takes [server,] tool and arguments")
-        given = rest[0]
-    if not isinstance(tool, str):
-        raise TypeError("call_tool needs the name of a tool")
-    return server, tool, given
-
-
-def _revisions(names: Iterable[str] | None) -> Any:
-    if names is None:
-        return REVISIONS
-    chosen = [(name, find(name)) for name in names]
-    unknown = [name for name, revision in chosen if revision is None]
-    if unknown:
-        raise ValueError(f"unknown revision {unknown[0]!r}; known: {', '.join(r.name for r in REVISIONS)}")
-    return [revision for _, revision in chosen]

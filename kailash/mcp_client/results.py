@@ -1,18 +1,21 @@
 """What calls give: typed results, convenient to read and to pass on."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw, Struct
 
 from protocol import model
+from protocol.jsonrpc import DECODE_ERRORS
 from protocol.results import CallToolResult, ReadResourceResult
-from protocol.types import BlobResourceContents, ContentBlock, ResourceContents, TextContent, TextResourceContents
+from protocol.types import BlobResourceContents, ContentBlock, ResourceContents, TextContent, TextResourceContents, Tool
 
-from ..errors import ERROR_META, MCPError, MCPErrorCode, from_wire
+from ..errors import ERROR_META, MCPError, MCPErrorCode, ValidationError, from_wire
 
-__all__ = ["ResourceResult", "ToolResult"]
+__all__ = ["OutputSchemas", "ResourceResult", "ToolResult", "plain_arguments", "read_as"]
+
+R = TypeVar("R", bound=Struct)
 
 
 class ToolResult(Mapping[str, Any]):
@@ -158,6 +161,33 @@ class ResourceResult(Mapping[str, Any]):
         return f"ResourceResult({self.data!r})"
 
 
+class OutputSchemas:
+    """The output schemas of the tools that were listed; structured content is checked against them."""
+
+    def __init__(self) -> None:
+        self._schemas: dict[str, dict[str, Any]] = {}
+
+    def learn(self, tools: list[Tool]) -> None:
+        """Take the newest list."""
+        self._schemas = {tool.name: tool.output_schema for tool in tools if isinstance(tool.output_schema, dict)}
+
+    def check(self, tool: str, result: ToolResult) -> None:
+        """Check a result, if its tool was listed with a schema.
+
+        Raises:
+            ValidationError: it breaks the schema.
+            SchemaError: the schema cannot be used: a dialect nobody knows, or references that would have to be fetched.
+        """
+        schema = self._schemas.get(tool)
+        if schema is None or not result.has_structured_content:
+            return
+        from ..schema.compile import compile_schema  # slow to import, and most clients never need it
+
+        wrong = compile_schema(schema).check(result.structured_content)
+        if wrong is not None:
+            raise ValidationError(f"tool {tool!r} broke its output schema: {wrong}")
+
+
 def plain_arguments(value: Any) -> Any:
     """Turn results inside arguments into the data they hold, so that one call's result is the next one's argument."""
     if isinstance(value, ToolResult | ResourceResult):
@@ -169,3 +199,15 @@ def plain_arguments(value: Any) -> Any:
     if isinstance(value, TextContent):
         return msgspec.json.decode(model.encode(value))
     return value
+
+
+def read_as(raw: Raw, type_: type[R]) -> R:
+    """Read a result as its type.
+
+    Raises:
+        MCPError: it does not have the type's shape.
+    """
+    try:
+        return model.decode(raw, type_)
+    except DECODE_ERRORS as error:
+        raise MCPError(f"invalid {type_.__name__} from the server: {error}") from None

@@ -100,8 +100,8 @@ class Question:
 
     def set_exception(self, error: MCPError) -> None:
         """Take the client's refusal; a lost connection is none: the question waits for the next one."""
-        via, self.call, self.session, self.via = self.via, None, None, None
-        if isinstance(error, MCPConnectionError) and via is not None and not via.is_open:
+        session, self.call, self.session, self.via = self.session, None, None, None
+        if isinstance(error, MCPConnectionError) and session is not None and not session.can_ask:
             self.runner.deliver(self.run)
         else:
             self.wake(None, error)
@@ -161,8 +161,7 @@ class TaskContext(Context):
         """Tell how far the work has come: with the call's token in 2025-11-25, else as the task's status message."""
         if self._run.record.holder.dialect is Dialect.CORE:
             return self._tell(lambda: self._runner.tell_progress(self._run, progress, total, message))
-        if message is not None:
-            self._runner.note(self._run, message)
+        self._runner.note_progress(self._run, progress, message)
         return Told(None, False)
 
     def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> Told:

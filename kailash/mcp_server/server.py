@@ -21,7 +21,7 @@ from protocol.events import ChangeKind, Notification
 from protocol.inputs import StateSealer
 from protocol.limits import SERVER_LIMITS, Limits
 from protocol.pipe import Pipe
-from protocol.revisions import REVISIONS, find
+from protocol.revisions import REVISIONS, Revision, select
 from protocol.server import ServerEngine, ServerProfile
 from protocol.subscriptions import ChangeNotice
 from protocol.types import Annotations, Icon, Implementation, ToolAnnotations
@@ -121,7 +121,7 @@ class MCPServer:
         self._stdio_permissions = None if stdio_permissions is None else frozenset(stdio_permissions)
         self._max_threads, self._max_queued = max_threads, max_queued
         self._sealer = StateSealer(state_keys or [secrets.token_bytes(32)])
-        self._revisions = _revisions(revisions)
+        self._revisions: Sequence[Revision] = REVISIONS if revisions is None else select(revisions)
         self._list_ttl_ms = int(list_ttl * 1000)
         self.tasks = TaskRunner(self, limits)
         """The tasks that run and that ran."""
@@ -456,17 +456,3 @@ class MCPServer:
 
     def on_notification(self, session: ServerSession, event: Notification) -> None:
         """Take a client's notification that the engine does not act on."""
-
-
-def _revisions(names: Iterable[str] | None) -> Any:
-    if names is None:
-        return REVISIONS
-    chosen = []
-    for name in names:
-        revision = find(name)
-        if revision is None:
-            raise ValueError(f"unknown revision {name!r}; known: {', '.join(r.name for r in REVISIONS)}")
-        chosen.append(revision)
-    if not chosen:
-        raise ValueError("a server serves at least one revision")
-    return chosen

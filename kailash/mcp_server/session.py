@@ -355,6 +355,11 @@ class ServerSession:
         else:
             self.call_soon_threadsafe(act)
 
+    @property
+    def can_ask(self) -> bool:
+        """Tell whether the client may still answer."""
+        return not self.engine.closed and not self.channel.peer_ended
+
     def hold(self, request: Request, handle: Any) -> None:
         """Keep a request that is answered later; `handle.cancel()` is called when the client withdraws it."""
         self._running[request] = (handle, Context(self, request), None)

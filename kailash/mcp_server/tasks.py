@@ -378,10 +378,13 @@ class TaskRunner:
 
     # What handlers tell and ask
 
-    def note(self, run: Run, message: str) -> None:
-        """Say in words how the work is getting on."""
+    def note_progress(self, run: Run, progress: float, message: str | None) -> None:
+        """Keep what progress says in words for whoever asks for the task; for the extension."""
         with self._lock:
-            self.table.note(run.record, message, time.time())
+            if run.progress is None or progress > run.progress:
+                run.progress = progress
+                if message is not None:
+                    self.table.note(run.record, message, time.time())
 
     def tell_progress(self, run: Run, progress: float, total: float | None, message: str | None) -> bool:
         """Send progress with the token of the call, until the task has ended; for the core dialect."""
@@ -436,9 +439,11 @@ class TaskRunner:
         — 2025-11-25 basic/utilities/tasks#input-required-status; so the questions have a stream on every transport, and
         outlive a lost connection.
         """
-        if run.record.holder.dialect is not Dialect.CORE or not run.waiters:
+        if run.record.holder.dialect is not Dialect.CORE:
             return
-        request, session = next(iter(run.waiters.items()))
+        request, session = next((item for item in run.waiters.items() if item[1].can_ask), (None, None))
+        if request is None or session is None:
+            return
         for question in run.questions.values():
             if question.call is None and question.via is None and not question.done():
                 question.via = request

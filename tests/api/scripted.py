@@ -30,7 +30,7 @@ class ScriptedServer:
     Args:
         revision: the revision it speaks.
         capabilities: what it declares.
-        script: returns what to answer a message with: a result (`{"result": …}`), an error, whole messages, or nothing.
+        script: returns what to answer a request with: a result (`{"result": …}`), an error, whole messages, or nothing.
     """
 
     name = "scripted"
@@ -79,6 +79,8 @@ class ScriptedServer:
         for line in lines:
             message = json.loads(line)
             self.heard.append(message)
+            if "id" not in message or "method" not in message:
+                continue
             answer = self._opening(message) or self._script(message)
             if isinstance(answer, dict):
                 self.say({"id": message["id"], **answer})

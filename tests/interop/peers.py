@@ -112,10 +112,10 @@ def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
     )
     if done.returncode == 0:
         return
-    tail = done.stdout[-2000:]
-    if _UNREACHABLE.search(done.stdout):
-        raise Unreachable(f"the registry does not answer: {tail.strip().splitlines()[-1]}")
-    raise RuntimeError(f"{' '.join(command)} exited with {done.returncode}:\n{tail}")
+    for line in done.stdout.splitlines():
+        if _UNREACHABLE.search(line):
+            raise Unreachable(f"the registry does not answer: {line.strip()[:300]}")
+    raise RuntimeError(f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout[-2000:]}")
 
 
 def _say(text: str) -> None:

@@ -1,0 +1,859 @@
+"""The client role, from the wire: calls, what their results say, subscriptions, and the server's own requests."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec import UNSET, Raw
+
+from protocol import (
+    REVISIONS,
+    CallToolParams,
+    Cancelled,
+    Change,
+    ChangeKind,
+    ClientCapabilities,
+    Closed,
+    CreateMessageResult,
+    ElicitResult,
+    EmptyParams,
+    Era,
+    ErrorCode,
+    ErrorObject,
+    Failure,
+    InputRequired,
+    ListRootsResult,
+    LocalProtocolError,
+    Log,
+    Notification,
+    PaginatedParams,
+    Progress,
+    ReadResourceParams,
+    Request,
+    Result,
+    Revision,
+    Root,
+    RootsCapability,
+    Subscribed,
+    SubscribeParams,
+    SubscriptionFilter,
+    TextContent,
+    TimedOut,
+    Unsubscribed,
+    Violation,
+)
+from tests.pair import (
+    HANDSHAKES,
+    R2024,
+    R2025_03,
+    R2025_06,
+    R2025_11,
+    R2026,
+    Talk,
+    client,
+    failure,
+    notification,
+    request,
+    result,
+    small_limits,
+)
+from tests.requirements import rule
+
+IO = "io.modelcontextprotocol/"
+EXTENSION = f"{IO}tasks"
+ALL = pytest.mark.parametrize("revision", REVISIONS, ids=lambda revision: revision.name)
+OLD = pytest.mark.parametrize("revision", HANDSHAKES, ids=lambda revision: revision.name)
+TOOL = CallToolParams(name="t", arguments=Raw(b'{"a":1}'))
+
+
+def ask(talk: Talk, method: str = "tools/call", params: Any = TOOL, **options: Any) -> tuple[Any, Any]:
+    """Make a call; return it and its message."""
+    call = talk.engine.send_request(method, None if method == "tools/list" and params is TOOL else params, **options)
+    (message,) = talk.hear()
+    return call, message
+
+
+# Calls
+
+
+@rule(1, 2, 3, 144)
+@ALL
+def test_ids_and_tokens_are_never_used_twice(revision: Revision) -> None:
+    talk = client(revision)
+    seen = [ask(talk, progress=True)[1] for _ in range(5)]
+    ids = [message["id"] for message in seen]
+    tokens = [message["params"]["_meta"]["progressToken"] for message in seen]
+    assert len(set(ids)) == len(set(tokens)) == 5
+    assert all(type(each) is int for each in ids + tokens)
+    assert all(message["jsonrpc"] == "2.0" for message in seen)
+
+
+@rule(28, 29)
+def test_every_modern_request_describes_itself() -> None:
+    talk = client(R2026)
+    for method, params in (("tools/call", TOOL), ("tools/list", None), ("server/discover", None)):
+        message = ask(talk, method, params)[1]
+        meta = message["params"]["_meta"]
+        assert meta[f"{IO}protocolVersion"] == R2026.name
+        assert meta[f"{IO}clientInfo"] == {"name": "test-client", "version": "2.0"}
+        assert set(meta[f"{IO}clientCapabilities"]) == {"roots", "sampling", "elicitation"}
+        assert meta[f"{IO}clientCapabilities"]["roots"] == {}
+    quiet = client(R2026, sends_info=False)
+    assert f"{IO}clientInfo" not in ask(quiet)[1]["params"]["_meta"]
+
+
+@OLD
+def test_a_handshake_request_carries_only_what_was_asked_for(revision: Revision) -> None:
+    talk = client(revision)
+    assert ask(talk)[1]["params"] == {"name": "t", "arguments": {"a": 1}}
+    assert "params" not in ask(talk, "tools/list")[1]
+    meta = ask(talk, meta={"vendor.x/y": 1}, progress=True, log_level="info")[1]["params"]["_meta"]
+    assert meta == {"vendor.x/y": 1, "progressToken": 4}
+
+
+@rule(141)
+def test_a_modern_request_may_ask_for_log_messages() -> None:
+    talk = client(R2026)
+    meta = ask(talk, meta={"vendor.x/y": 1}, log_level="info")[1]["params"]["_meta"]
+    assert meta[f"{IO}logLevel"] == "info" and meta["vendor.x/y"] == 1
+    with pytest.raises(LocalProtocolError):
+        talk.engine.send_request("tools/list", log_level="loud")
+
+
+@rule(24)
+@ALL
+def test_only_what_was_negotiated_is_called(revision: Revision) -> None:
+    talk = client(revision, can={"tools": {}})
+    for method in ("prompts/list", "resources/subscribe", "logging/setLevel", "roots/list", "notifications/progress"):
+        with pytest.raises(LocalProtocolError):
+            talk.engine.send_request(method, EmptyParams())
+    for method in ("initialize", "subscriptions/listen"):
+        with pytest.raises(LocalProtocolError):
+            talk.engine.send_request(method, EmptyParams())
+    assert talk.hear() == []
+    if revision is R2024:
+        assert ask(talk, "completion/complete", EmptyParams())[1]["method"] == "completion/complete"
+    else:
+        with pytest.raises(LocalProtocolError):
+            talk.engine.send_request("completion/complete")
+    assert ask(talk, "tools/call", None)[1]["method"] == "tools/call"
+    if revision is not R2026:
+        assert ask(talk, "ping", None)[1] == request(talk.engine.open_calls[-1].id, "ping")
+
+
+def test_nothing_is_called_before_it_is_ready() -> None:
+    from protocol import ClientEngine
+    from tests.pair import client_profile
+
+    engine = ClientEngine(client_profile())
+    for attempt in (lambda: engine.send_request("tools/list"), lambda: engine.listen(SubscriptionFilter())):
+        with pytest.raises(LocalProtocolError):
+            attempt()
+
+
+@ALL
+def test_a_result_ends_its_call(revision: Revision) -> None:
+    talk = client(revision)
+    first, second = ask(talk)[0], ask(talk)[0]
+    assert first.name == "t"
+    assert talk.say(result(second.id, {"content": []})) == []
+    done = talk.take(Result)
+    assert done.call is second and done.result_type == "complete" and msgspec.json.decode(done.raw) == {"content": []}
+    assert not second.is_open and first.is_open
+    talk.say(failure(first.id, -32602, "bad", data={"x": 1}))
+    failed = talk.take(Failure)
+    assert failed.call is first and not failed.is_local
+    assert failed.error == ErrorObject(-32602, "bad", {"x": 1})
+    assert talk.engine.open_calls == []
+
+
+@rule(10, 11)
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ({"content": []}, "complete"),
+        ({"resultType": "complete", "content": []}, "complete"),
+        ({"resultType": "task", "taskId": "t"}, None),
+        ({"resultType": "partial"}, None),
+        ({"resultType": ""}, None),
+        ({"resultType": 5}, None),
+        ({"resultType": None}, None),
+        ([], None),
+        (5, None),
+    ],
+)
+def test_a_modern_result_is_what_it_says_it_is(value: Any, kind: str | None) -> None:
+    talk = client(R2026)
+    call = ask(talk)[0]
+    talk.say(result(call.id, value))
+    if kind is None:
+        failed = talk.take(Failure)
+        assert failed.call is call and failed.is_local and "invalid response" in failed.error.message
+    else:
+        assert talk.take(Result).result_type == kind
+    assert talk.events == []
+
+
+@rule(44)
+def test_a_task_is_a_result_only_where_it_was_declared_and_only_of_a_tool() -> None:
+    talk = client(R2026, capabilities=ClientCapabilities(extensions={EXTENSION: {}}))
+    for method, params, is_good in (("tools/call", TOOL, True), ("tools/list", None, False)):
+        call = ask(talk, method, params)[0]
+        talk.say(result(call.id, {"resultType": "task", "taskId": "t"}))
+        if is_good:
+            assert talk.take(Result).result_type == "task"
+        else:
+            assert talk.take(Failure).is_local
+
+
+@ALL
+@pytest.mark.parametrize("value", [{"code": "x", "message": "m"}, {"message": "m"}, {"code": 1}, [], 5, {"code": 1.5}])
+def test_a_malformed_error_fails_its_call(revision: Revision, value: Any) -> None:
+    talk = client(revision)
+    call = ask(talk)[0]
+    talk.say({"jsonrpc": "2.0", "id": call.id, "error": value})
+    failed = talk.take(Failure)
+    assert failed.call is call and failed.is_local
+    assert talk.engine.open_calls == []
+
+
+@rule(5)
+@pytest.mark.parametrize("members", [{"result": {}, "error": {"code": 1, "message": ""}}, {"result": {}, "jsonrpc": "1"}])
+def test_a_malformed_response_fails_its_call(members: Any) -> None:
+    talk = client(R2025_11)
+    call = ask(talk)[0]
+    assert talk.say({"jsonrpc": "2.0", "id": call.id} | members) == []
+    assert talk.take(Failure).is_local and isinstance(talk.take(Violation), Violation)
+    assert not call.is_open
+
+
+@rule(146)
+@ALL
+def test_late_and_stray_responses_are_tolerated(revision: Revision) -> None:
+    talk = client(revision)
+    call = ask(talk)[0]
+    talk.engine.cancel(call)
+    talk.hear()
+    assert talk.say(result(call.id, {"content": []}), result(call.id, {"content": []}), failure(call.id, 1)) == []
+    assert talk.events == []
+    assert talk.say(result("never", {}), result(99, {}), result(-1, {})) == []
+    assert [type(event) for event in talk.events] == [Violation] * 3
+    talk.events.clear()
+    after = ask(talk)[0]
+    talk.say(result(after.id, {"content": []}))
+    assert talk.take(Result).call is after
+
+
+@pytest.mark.parametrize(("count", "is_open"), [(4, True), (5, True), (6, False)])
+def test_a_flood_of_responses_to_nothing_ends_the_connection(count: int, is_open: bool) -> None:
+    talk = client(R2025_11, limits=small_limits(stray_responses=5))
+    call = ask(talk)[0]
+    for number in range(count):
+        talk.say(result(f"s{number}", {}))
+    assert call.is_open is is_open
+    if not is_open:
+        assert talk.take(Failure).call is call and talk.take(Closed).error is not None
+        assert talk.say(result("more", {})) == []
+
+
+@pytest.mark.parametrize(("count", "is_good"), [(2, True), (3, True), (4, False)])
+@ALL
+def test_calls_are_bounded(revision: Revision, count: int, is_good: bool) -> None:
+    talk = client(revision, limits=small_limits(calls=3))
+    for _ in range(min(count, 3)):
+        ask(talk)
+    if not is_good:
+        with pytest.raises(LocalProtocolError):
+            talk.engine.send_request("tools/list")
+        assert talk.hear() == [] and len(talk.engine.open_calls) == 3
+        wanted = SubscriptionFilter(resource_subscriptions=["a:b"])
+        with pytest.raises(LocalProtocolError):
+            talk.engine.listen(wanted)
+        talk.engine.cancel(talk.engine.open_calls[0])
+        talk.hear()
+        ask(talk)
+
+
+# Progress, log, cancellation, deadlines
+
+
+@rule(143)
+@ALL
+def test_progress_reaches_the_call_that_asked_for_it(revision: Revision) -> None:
+    talk = client(revision)
+    deaf, call = ask(talk)[0], ask(talk, progress=True)[0]
+
+    def progress(token: Any, value: Any, **members: Any) -> Any:
+        return notification("notifications/progress", {"progressToken": token, "progress": value} | members)
+
+    token = call.progress_token
+    talk.say(progress(token, 0), progress(token, 0.5, total=2, message="half"), progress(token, 1, total=None))
+    first, second, third = (talk.take(Progress) for _ in range(3))
+    assert (first.call, first.progress, first.total, first.message) == (call, 0, None, None)
+    assert (second.progress, second.total, second.message) == (0.5, 2, "half")
+    assert third.total is None
+    for bad in (progress(token, 1), progress(token, 0.2), progress(deaf.id, 1), progress("x", 1), progress(token, "1")):
+        talk.say(bad)
+        assert isinstance(talk.take(Violation), Violation)
+    talk.say(result(call.id, {"content": []}))
+    talk.take(Result)
+    talk.say(progress(token, 5))
+    assert [type(event) for event in talk.events] == [Violation]
+
+
+@ALL
+def test_log_messages_are_reported(revision: Revision) -> None:
+    talk = client(revision)
+    for logger in ({}, {"logger": "l"}):
+        talk.say(notification("notifications/message", {"level": "info", "data": [1]} | logger))
+        log = talk.take(Log)
+        assert (log.level, log.data, log.logger) == ("info", [1], logger.get("logger"))
+
+
+@rule(50, 145)
+@ALL
+def test_a_withdrawn_call_says_so(revision: Revision) -> None:
+    talk = client(revision)
+    call = ask(talk)[0]
+    talk.engine.cancel(call, "changed my mind")
+    (outgoing,) = talk.engine.messages_to_send()
+    assert outgoing.cancels is call
+    expected = notification("notifications/cancelled", {"requestId": call.id, "reason": "changed my mind"})
+    assert msgspec.json.decode(outgoing.data) == expected
+    talk.engine.cancel(call)
+    assert talk.hear() == [] and talk.events == []
+
+
+@ALL
+def test_a_call_past_its_deadline_is_withdrawn(revision: Revision) -> None:
+    talk = client(revision)
+    late, moved = ask(talk, deadline=3.0)[0], ask(talk, deadline=3.0)[0]
+    talk.engine.extend(moved, 8.0)
+    talk.pipe.handle_deadline(2.9)
+    assert talk.hear() == []
+    talk.pipe.handle_deadline(3.0)
+    (cancelled,) = talk.hear()
+    assert cancelled["params"] == {"requestId": late.id, "reason": "timed out"}
+    assert talk.take(TimedOut).call is late
+    assert talk.pipe.next_deadline() == 8.0 and moved.is_open
+    talk.say(result(moved.id, {"content": []}))
+    talk.engine.extend(moved, 9.0)
+    assert talk.pipe.next_deadline() is None
+
+
+@rule(26)
+def test_the_handshake_is_never_withdrawn() -> None:
+    from protocol import ClientEngine
+    from tests.pair import client_profile
+
+    engine = ClientEngine(client_profile())
+    engine.start(era=Era.HANDSHAKE)
+    with pytest.raises(LocalProtocolError):
+        engine.cancel(engine.open_calls[0])
+    assert len(engine.messages_to_send()) == 1
+
+
+# Input
+
+
+def needs(**members: Any) -> dict[str, Any]:
+    return {"resultType": "input_required", **members}
+
+
+ELICIT = {"method": "elicitation/create", "params": {"message": "m", "requestedSchema": {"type": "object"}}}
+
+
+@rule(166, 167, 168, 169)
+def test_a_retry_repeats_the_request_with_what_was_asked_for() -> None:
+    talk = client(R2026)
+    call, message = ask(talk, progress=True, meta={"vendor.x/y": 1}, log_level="info")
+    questions = {"a": ELICIT, "b": {"method": "roots/list"}}
+    talk.say(result(call.id, needs(inputRequests=questions, requestState="s\u00e9\n")))
+    needed = talk.take(InputRequired)
+    assert needed.call is call and needed.state == "s\u00e9\n" and not call.is_open
+    assert [each.method for each in needed.requests.values()] == ["elicitation/create", "roots/list"]
+    assert needed.requests["a"].params.message == "m"
+    for wrong in ({}, {"a": Raw(b"{}")}, {"a": Raw(b"{}"), "b": Raw(b"{}"), "c": Raw(b"{}")}):
+        with pytest.raises(LocalProtocolError):
+            talk.engine.answer(needed, wrong)
+    responses = {"a": ElicitResult(action="decline"), "b": Raw(b'{"roots":[]}')}
+    again = talk.engine.answer(needed, responses, deadline=5.0)
+    assert talk.pipe.next_deadline() == 5.0
+    (retry,) = talk.hear()
+    assert again.rounds == 1 and retry["id"] == again.id != call.id
+    assert retry["method"] == message["method"]
+    assert retry["params"].pop("inputResponses") == {"a": {"action": "decline"}, "b": {"roots": []}}
+    assert retry["params"].pop("requestState") == "s\u00e9\n"
+    meta, before = retry["params"].pop("_meta"), message["params"].pop("_meta")
+    assert meta.pop("progressToken") == again.id and before.pop("progressToken") == call.id
+    assert meta == before and retry["params"] == message["params"]
+    # The next round gave no state, so none goes back; an unrelated call carries nothing.
+    talk.say(result(again.id, needs(inputRequests={"c": ELICIT})))
+    talk.engine.answer(talk.take(InputRequired), {"c": ElicitResult(action="cancel")})
+    (third,) = talk.hear()
+    assert "requestState" not in third["params"] and set(third["params"]["inputResponses"]) == {"c"}
+    assert not {"inputResponses", "requestState"} & set(ask(talk)[1]["params"])
+
+
+@rule(167, 170)
+def test_state_alone_asks_for_a_plain_retry() -> None:
+    talk = client(R2026)
+    call = ask(talk, "resources/read", ReadResourceParams(uri="a:b"))[0]
+    talk.say(result(call.id, needs(requestState="")))
+    needed = talk.take(InputRequired)
+    assert needed.requests == {} and needed.state == ""
+    talk.engine.answer(needed, {})
+    (retry,) = talk.hear()
+    assert retry["params"]["requestState"] == "" and "inputResponses" not in retry["params"]
+
+
+@rule(11, 162, 163)
+@pytest.mark.parametrize(
+    ("method", "value"),
+    [
+        ("tools/list", needs(requestState="s")),
+        ("tools/call", needs()),
+        ("tools/call", needs(inputRequests=5)),
+        ("tools/call", needs(inputRequests={"a": {"method": "tools/call", "params": {"name": "x"}}})),
+        ("tools/call", needs(inputRequests={"a": {"method": "no/such"}})),
+        ("tools/call", needs(inputRequests={"a": {"method": "elicitation/create"}})),
+        ("vendor/do", needs(requestState="s")),
+    ],
+)
+def test_bad_questions_fail_the_call(method: str, value: Any) -> None:
+    talk = client(R2026)
+    call = ask(talk, method, TOOL)[0]
+    talk.say(result(call.id, value))
+    failed = talk.take(Failure)
+    assert failed.call is call and failed.is_local and talk.events == []
+
+
+@pytest.mark.parametrize("limit", [0, 1, 3])
+def test_rounds_of_input_are_bounded(limit: int) -> None:
+    talk = client(R2026, limits=small_limits(input_rounds=limit))
+    call = ask(talk)[0]
+    for _ in range(limit):
+        talk.say(result(call.id, needs(requestState="s")))
+        call = talk.engine.answer(talk.take(InputRequired), {})
+        talk.hear()
+    talk.say(result(call.id, needs(requestState="s")))
+    assert talk.take(Failure).is_local
+
+
+# Subscriptions
+
+
+def tag(id_: Any, **params: Any) -> dict[str, Any]:
+    return {**params, "_meta": {f"{IO}subscriptionId": id_}}
+
+
+def acknowledged(id_: Any, **honoured: Any) -> Any:
+    return notification("notifications/subscriptions/acknowledged", tag(id_, notifications=honoured))
+
+
+CHANGED = "notifications/tools/list_changed"
+UPDATED = "notifications/resources/updated"
+EVERYTHING = SubscriptionFilter(
+    tools_list_changed=True, prompts_list_changed=True, resources_list_changed=True, resource_subscriptions=["a:1"]
+)
+
+
+@rule(184)
+def test_changes_are_told_apart_by_their_subscription() -> None:
+    talk = client(R2026)
+    one, two = talk.engine.listen(EVERYTHING), talk.engine.listen(EVERYTHING, deadline=4.0)
+    first, second = talk.hear()
+    assert first["method"] == "subscriptions/listen" and first["params"]["notifications"]["resourceSubscriptions"] == ["a:1"]
+    assert f"{IO}protocolVersion" in first["params"]["_meta"] and first["id"] != second["id"]
+    talk.say(acknowledged(two.id, toolsListChanged=True), acknowledged(one.id, resourceSubscriptions=["a:1"]))
+    assert [talk.take(Subscribed).subscription for _ in range(2)] == [two, one]
+    assert two.filter.tools_list_changed is True and one.filter.tools_list_changed is UNSET
+    assert talk.pipe.next_deadline() is None
+    talk.say(notification(CHANGED, tag(two.id)), notification(UPDATED, tag(one.id, uri="a:1")))
+    changes = [talk.take(Change) for _ in range(2)]
+    assert [(c.subscription, c.kind, c.uri) for c in changes] == [
+        (two, ChangeKind.TOOLS, None),
+        (one, ChangeKind.RESOURCE, "a:1"),
+    ]
+
+
+@rule(179, 184)
+def test_changes_before_the_acknowledgement_or_for_nobody_are_dropped() -> None:
+    talk = client(R2026)
+    subscription = talk.engine.listen(EVERYTHING)
+    talk.hear()
+    call = ask(talk)[0]
+    for message in (
+        notification(CHANGED, tag(subscription.id)),
+        notification(CHANGED, tag(str(subscription.id))),
+        notification(CHANGED, tag(call.id)),
+        notification(CHANGED, tag(99)),
+        notification(CHANGED),
+        notification(CHANGED, {"_meta": 5}),
+        notification(CHANGED, {"_meta": {}}),
+        acknowledged(99),
+        acknowledged(call.id),
+    ):
+        talk.say(message)
+        assert [type(event) for event in talk.events] == [Violation], message
+        talk.events.clear()
+    talk.say(acknowledged(subscription.id), acknowledged(subscription.id))
+    assert [type(event) for event in talk.events] == [Subscribed, Violation]
+
+
+def test_a_task_is_named_by_its_change() -> None:
+    talk = client(R2026, capabilities=ClientCapabilities(extensions={EXTENSION: {}}))
+    subscription = talk.engine.listen(SubscriptionFilter(task_ids=["t"]))
+    talk.say(acknowledged(subscription.id, taskIds=["t"]))
+    task = {"taskId": "t", "status": "working", "createdAt": "x", "lastUpdatedAt": "y", "ttlMs": None}
+    talk.say(notification("notifications/tasks", tag(subscription.id, **task)))
+    change = talk.take(Change)
+    assert (change.kind, change.uri) == (ChangeKind.TASK, "t")
+
+
+@pytest.mark.parametrize("ending", ["result", "cancelled", "both", "error", "silence", "lost"])
+def test_a_subscription_ends_once_whoever_ends_it(ending: str) -> None:
+    talk = client(R2026)
+    subscription = talk.engine.listen(EVERYTHING, deadline=2.0)
+    talk.hear()
+    cancelled = notification("notifications/cancelled", {"requestId": subscription.id})
+    closing = result(subscription.id, {"resultType": "complete"} | tag(subscription.id))
+    match ending:
+        case "result":
+            talk.say(closing)
+        case "cancelled":
+            talk.say(cancelled)
+        case "both":
+            talk.say(cancelled, closing)
+        case "error":
+            talk.say(failure(subscription.id, -32602))
+        case "silence":
+            talk.pipe.handle_deadline(2.0)
+            assert talk.hear()[0]["method"] == "notifications/cancelled"
+        case "lost":
+            talk.pipe.receive_eof()
+    ended = talk.take(Unsubscribed)
+    assert ended.subscription is subscription and (ended.error is None) is (ending in ("result", "cancelled", "both"))
+    assert not [event for event in talk.events if not isinstance(event, Closed)]
+    assert not subscription.is_open and talk.engine.open_calls == []
+    talk.engine.unlisten(subscription)
+    assert talk.hear() == []
+
+
+@pytest.mark.parametrize("how", ["unlisten", "cancel"])
+def test_a_subscription_may_be_given_up(how: str) -> None:
+    talk = client(R2026)
+    subscription = talk.engine.listen(EVERYTHING)
+    talk.hear()
+    getattr(talk.engine, how)(subscription, "enough")
+    assert talk.hear() == [notification("notifications/cancelled", {"requestId": subscription.id, "reason": "enough"})]
+    talk.engine.unlisten(subscription)
+    assert talk.hear() == [] and talk.events == [] and talk.engine._subscriptions == []
+
+
+@OLD
+def test_a_handshake_server_is_watched_resource_by_resource(revision: Revision) -> None:
+    talk = client(revision)
+    one = talk.engine.listen(SubscriptionFilter(tools_list_changed=True, resource_subscriptions=["a:1", "a:2", "a:1"]))
+    first, second = talk.hear()
+    assert [m["params"] for m in (first, second)] == [{"uri": "a:1"}, {"uri": "a:2"}]
+    talk.say(result(first["id"], {}))
+    assert talk.events == []
+    talk.say(failure(second["id"], -32602))
+    assert talk.take(Subscribed).subscription is one
+    assert one.filter.resource_subscriptions == ["a:1"] and one.is_acknowledged
+    # What is watched already is not watched twice.
+    two = talk.engine.listen(SubscriptionFilter(resource_subscriptions=["a:1"]))
+    assert talk.hear() == [] and talk.take(Subscribed).subscription is two
+    talk.say(notification(UPDATED, {"uri": "a:1"}), notification(CHANGED), notification(UPDATED, {"uri": "z"}))
+    heard = [(talk.take(Change)) for _ in range(4)]
+    assert [(c.subscription, c.kind) for c in heard] == [
+        (one, ChangeKind.RESOURCE),
+        (two, ChangeKind.RESOURCE),
+        (one, ChangeKind.TOOLS),
+        (None, ChangeKind.RESOURCE),
+    ]
+    talk.engine.unlisten(one)
+    assert talk.hear() == [] and not one.is_open
+    talk.engine.cancel(two)
+    (last,) = talk.hear()
+    assert last["method"] == "resources/unsubscribe" and last["params"] == {"uri": "a:1"}
+    talk.say(result(last["id"], {}))
+    assert talk.events == [] and talk.engine.open_calls == []
+
+
+def test_a_handshake_server_that_can_tell_nothing_is_not_asked() -> None:
+    talk = client(R2025_11, can={})
+    subscription = talk.engine.listen(EVERYTHING)
+    assert talk.hear() == [] and talk.take(Subscribed).subscription is subscription
+    assert subscription.filter.tools_list_changed is UNSET and subscription.filter.resource_subscriptions is UNSET
+    talk.engine.unlisten(subscription)
+    assert talk.hear() == []
+
+
+@pytest.mark.parametrize("ending", ["answered", "failed", "silence", "lost"])
+def test_watching_given_up_while_it_is_being_set_up_ends_quietly(ending: str) -> None:
+    talk = client(R2025_11)
+    subscription = talk.engine.listen(SubscriptionFilter(resource_subscriptions=["a:1"]), deadline=3.0)
+    talk.engine.unlisten(subscription)
+    first, second = talk.hear()
+    assert [m["method"] for m in (first, second)] == ["resources/subscribe", "resources/unsubscribe"]
+    match ending:
+        case "answered":
+            talk.say(result(first["id"], {}), result(second["id"], {}))
+        case "failed":
+            talk.say(failure(first["id"], 1), failure(second["id"], 1))
+        case "silence":
+            talk.pipe.handle_deadline(3.0)
+            talk.say(result(second["id"], {}))
+        case "lost":
+            talk.pipe.receive_eof()
+    assert [type(event) for event in talk.hear_events()] == ([Closed] if ending == "lost" else [])
+    assert talk.engine.open_calls == [] and talk.engine._watching == {}
+
+
+def test_a_resource_whose_watch_is_not_confirmed_in_time_is_not_watched() -> None:
+    talk = client(R2025_11)
+    subscription = talk.engine.listen(SubscriptionFilter(resource_subscriptions=["a:1"]), deadline=3.0)
+    talk.hear()
+    talk.pipe.handle_deadline(3.0)
+    assert talk.take(Subscribed).subscription is subscription
+    assert subscription.filter.resource_subscriptions == []
+    assert talk.hear()[0]["method"] == "notifications/cancelled"
+
+
+def test_a_caller_may_subscribe_by_itself() -> None:
+    talk = client(R2025_11)
+    for method in ("resources/subscribe", "resources/unsubscribe"):
+        for answer in (result, lambda id_, _: failure(id_, 1)):
+            call = ask(talk, method, SubscribeParams(uri="a:1"))[0]
+            talk.say(answer(call.id, {}))
+            assert [type(event) for event in talk.events] in ([Result], [Failure])
+            talk.events.clear()
+
+
+@pytest.mark.parametrize("revision", [R2025_11, R2026], ids=lambda revision: revision.name)
+def test_a_lost_connection_ends_every_subscription(revision: Revision) -> None:
+    talk = client(revision)
+    subscription = talk.engine.listen(EVERYTHING)
+    call = ask_all(talk)
+    talk.engine.receive_eof()
+    events = talk.hear_events()
+    assert sorted(type(event).__name__ for event in events) == ["Closed", "Failure", "Unsubscribed"]
+    assert isinstance(events[-1], Closed) and talk.take(Unsubscribed).subscription is subscription
+    assert talk.take(Failure).call is call
+    talk.engine.unlisten(subscription)
+    talk.engine.announce_roots()
+    assert talk.engine.messages_to_send() == [] and talk.pipe.next_deadline() is None
+
+
+def ask_all(talk: Talk) -> Any:
+    call = talk.engine.send_request("tools/list", PaginatedParams(cursor=""), deadline=9.0)
+    assert talk.hear()[-1]["params"]["cursor"] == ""
+    return call
+
+
+# The server's own requests
+
+
+CAPABLE = ClientCapabilities
+
+
+@rule(25)
+@OLD
+def test_a_ping_of_the_server_is_answered(revision: Revision) -> None:
+    talk = client(revision)
+    assert talk.say(request("p", "ping")) == [result("p", {})]
+    assert talk.events == [] and talk.engine.open_requests == []
+
+
+@rule(4, 139)
+@OLD
+def test_requests_of_a_handshake_server_are_answered(revision: Revision) -> None:
+    talk = client(revision)
+    assert talk.say(request(7, "roots/list", {"_meta": {"progressToken": "p"}})) == []
+    asked = talk.take(Request)
+    assert asked.progress_token == "p"
+    assert talk.engine.send_progress(asked, 1)
+    talk.engine.send_result(asked, ListRootsResult(roots=[Root(uri="file:///x")]))
+    progress, answer = talk.hear()
+    assert progress["params"] == {"progressToken": "p", "progress": 1}
+    assert answer == result(7, {"roots": [{"uri": "file:///x"}]})
+    talk.say(request("8", "sampling/createMessage", {"messages": [], "maxTokens": 5}))
+    content = [TextContent(text="a")]
+    done = CreateMessageResult(role="assistant", content=content, model="m", result_type="complete")
+    talk.engine.send_result(talk.take(Request), done)
+    (answer,) = talk.hear()
+    text = {"type": "text", "text": "a"}
+    assert answer["result"]["content"] == ([text] if revision is R2025_11 else text)
+    assert "resultType" not in answer["result"]
+    talk.say(request(9, "roots/list"))
+    talk.engine.send_error(talk.take(Request), ErrorObject(-1, "refused"))
+    assert talk.hear() == [failure(9, -1, "refused")]
+
+
+@rule(16)
+@OLD
+@pytest.mark.parametrize(
+    ("method", "params", "code"),
+    [
+        ("no/such", {}, ErrorCode.METHOD_NOT_FOUND),
+        ("tools/list", {}, ErrorCode.METHOD_NOT_FOUND),
+        ("notifications/message", {}, ErrorCode.METHOD_NOT_FOUND),
+        ("server/discover", {}, ErrorCode.METHOD_NOT_FOUND),
+        ("sampling/createMessage", {}, ErrorCode.INVALID_PARAMS),
+        ("sampling/createMessage", [], ErrorCode.INVALID_PARAMS),
+        ("roots/list", {"_meta": 5}, ErrorCode.INVALID_PARAMS),
+    ],
+)
+def test_bad_requests_of_the_server_are_refused(revision: Revision, method: str, params: Any, code: int) -> None:
+    talk = client(revision)
+    (answer,) = talk.say(request("x", method, params))
+    assert answer["id"] == "x" and answer["error"]["code"] == code
+    assert talk.say(request(2, "ping")) == [result(2, {})]
+
+
+@rule(148, 149, 150)
+@pytest.mark.parametrize(
+    ("elicitation", "mode", "is_good"),
+    [
+        ({}, None, True),
+        ({}, "form", True),
+        ({}, "url", False),
+        ({"form": {}}, "url", False),
+        ({"url": {}}, None, False),
+        ({"url": {}}, "url", True),
+    ],
+)
+def test_only_declared_modes_of_elicitation_are_served(elicitation: Any, mode: str | None, is_good: bool) -> None:
+    declared = msgspec.convert({"elicitation": elicitation}, ClientCapabilities)
+    talk = client(R2025_11, capabilities=declared)
+    params = {"message": "m"} | ({} if mode is None else {"mode": mode})
+    answers = talk.say(request(1, "elicitation/create", params))
+    assert (answers == []) is is_good
+    if not is_good:
+        assert answers[0]["error"]["code"] == ErrorCode.INVALID_PARAMS
+    undeclared = client(R2025_11, capabilities=ClientCapabilities())
+    (answer,) = undeclared.say(request(1, "elicitation/create", params))
+    assert answer["error"]["code"] == ErrorCode.METHOD_NOT_FOUND
+    (answer,) = client(R2025_03).say(request(1, "elicitation/create", params))
+    assert answer["error"]["code"] == ErrorCode.METHOD_NOT_FOUND
+
+
+@rule(145, 146)
+def test_the_server_may_withdraw_its_request() -> None:
+    talk = client(R2025_11)
+    talk.say(request(1, "roots/list"), notification("notifications/cancelled", {"requestId": 1}))
+    asked = talk.take(Request)
+    assert talk.take(Cancelled).request is asked
+    talk.engine.send_result(asked, ListRootsResult(roots=[]))
+    assert talk.hear() == []
+    call = ask(talk)[0]
+    talk.say(notification("notifications/cancelled", {"requestId": call.id}))
+    assert call.is_open and talk.events == []
+
+
+def test_a_server_cannot_end_what_stands_for_a_subscription() -> None:
+    talk = client(R2025_11)
+    subscription = talk.engine.listen(EVERYTHING)
+    talk.hear()
+    talk.say(notification("notifications/cancelled", {"requestId": subscription.id}))
+    assert subscription.is_open
+    talk.say(notification("notifications/cancelled", {}))
+
+
+def test_requests_of_the_server_are_bounded_and_unique() -> None:
+    talk = client(R2025_11, limits=small_limits(requests=2))
+    assert talk.say(request(1, "roots/list"), request(2, "roots/list")) == []
+    (twice,) = talk.say(request(1, "roots/list"))
+    assert twice["error"]["code"] == ErrorCode.INVALID_REQUEST
+    (busy,) = talk.say(request(3, "roots/list"))
+    assert busy["error"]["code"] == ErrorCode.OVERLOADED
+    talk.engine.send_result(talk.take(Request), ListRootsResult(roots=[]))
+    talk.hear()
+    assert talk.say(request(3, "roots/list")) == []
+
+
+@rule(45, 48, 108)
+def test_a_modern_client_answers_nothing() -> None:
+    talk = client(R2026)
+    messages = [request(1, "ping"), request(2, "roots/list"), request(3, "no/such"), {"id": 4}, [request(5, "ping")]]
+    for message in (*messages, b"noise", b'{"jsonrpc":"2.0","id":1}'):
+        assert talk.say(message) == []
+        assert [type(event) for event in talk.events] == [Violation]
+        talk.events.clear()
+
+
+@rule(12, 14)
+def test_batches_are_heard_where_they_exist_and_never_sent() -> None:
+    talk = client(R2025_03)
+    one, two = ask(talk)[0], ask(talk)[0]
+    (answers,) = talk.say([result(two.id, {"content": []}), result(one.id, {"content": []}), request(9, "ping"), request(8, "x")])
+    assert [talk.take(Result).call for _ in range(2)] == [two, one]
+    assert [(answer["id"], "error" in answer) for answer in answers] == [(9, False), (8, True)]
+    assert talk.say([{"id": 1}, 5]) == []
+    for revision in (R2024, R2025_06, R2025_11, R2026):
+        talk = client(revision)
+        call = ask(talk)[0]
+        assert talk.say([result(call.id, {"content": []})]) == []
+        assert call.is_open and isinstance(talk.take(Violation), Violation)
+
+
+@rule(139)
+def test_changed_roots_are_announced_where_that_was_declared() -> None:
+    talk = client(R2025_11)
+    talk.engine.announce_roots()
+    assert talk.hear() == [notification("notifications/roots/list_changed")]
+    for quiet in (client(R2025_11, capabilities=ClientCapabilities(roots=RootsCapability())), client(R2026)):
+        quiet.engine.announce_roots()
+        assert quiet.hear() == []
+
+
+@ALL
+def test_other_notifications_are_reported(revision: Revision) -> None:
+    talk = client(revision)
+    talk.say(notification("vendor/x", {"a": 1}))
+    heard = talk.take(Notification)
+    assert heard.method == "vendor/x" and msgspec.json.decode(heard.params) == {"a": 1}
+    for message in (notification("notifications/initialized"), notification("roots/list"), notification(UPDATED, {})):
+        talk.say(message)
+        assert isinstance(talk.take(Violation), Violation) and talk.events == []
+
+
+def test_a_notification_is_sent_only_by_the_side_it_belongs_to() -> None:
+    talk = client(R2025_11)
+    for method in ("notifications/message", "tools/call", "notifications/tools/list_changed"):
+        with pytest.raises(LocalProtocolError):
+            talk.engine.send_notification(method)
+    talk.engine.send_notification("vendor/x", EmptyParams())
+    assert talk.hear() == [notification("vendor/x", {})]
+    talk.say(request(1, "roots/list"))
+    talk.engine.send_notification("vendor/y", related_to=talk.take(Request))
+    assert talk.hear() == [notification("vendor/y")]
+
+
+def test_an_extension_method_may_be_called() -> None:
+    for revision in REVISIONS:
+        talk = client(revision)
+        call = ask(talk, "vendor/do", EmptyParams())[0]
+        talk.say(result(call.id, {"x": 1}))
+        assert talk.take(Result).call is call
+        call = ask(talk, "vendor/do", EmptyParams())[0]
+        talk.engine.cancel(call)
+        assert talk.hear()[0]["params"] == {"requestId": call.id}
+
+
+def test_a_request_of_the_server_may_have_a_deadline() -> None:
+    from protocol import Expired
+
+    talk = client(R2025_11)
+    talk.say(request(1, "roots/list"))
+    asked = talk.take(Request)
+    talk.engine.limit_request(asked, 4.0)
+    talk.pipe.handle_deadline(5.0)
+    assert talk.take(Expired).request is asked and asked.is_open
+    talk.engine.send_result(asked, ListRootsResult(roots=[]))
+    talk.engine.limit_request(asked, 9.0)
+    assert talk.pipe.next_deadline() is None
