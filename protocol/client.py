@@ -3,17 +3,17 @@
 `start` probes for the era unless it is known, ends in `Ready` or `Closed`; then calls may be made.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from . import meta, model
-from .capabilities import ClientCapabilities, ServerCapabilities, has
+from .capabilities import ServerCapabilities, has
 from .engine import Engine, encode_meta, splice_meta
 from .eras import LOG_LEVELS
-from .errors import ErrorCode, ErrorObject, LocalProtocolError
+from .errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
 from .events import (
     Batch,
     Call,
@@ -21,7 +21,6 @@ from .events import (
     ChangeKind,
     Context,
     Failure,
-    InputRequest,
     InputRequired,
     Log,
     Notification,
@@ -36,9 +35,9 @@ from .events import (
     Violation,
 )
 from .jsonrpc import DECODE_ERRORS, Envelope, RequestId, encode_error, encode_notification, encode_result
-from .limits import CLIENT_LIMITS, Limits
 from .methods import DECODERS, METHODS, TASKS_EXTENSION, Role
-from .negotiation import NEGOTIATION, Evidence, Negotiation, choose, read_offer, weigh
+from .negotiation import NEGOTIATION, Evidence, Negotiation, read_discover, read_initialize, read_offer, weigh
+from .outcomes import outcome_of, retry_members
 from .params import (
     AcknowledgedParams,
     CancelledParams,
@@ -50,23 +49,16 @@ from .params import (
     ResourceUpdatedParams,
     SubscribeParams,
 )
-from .results import DiscoverResult, EmptyResult, InitializeResult, InputRequiredResult
-from .revisions import REVISIONS, Era, Revision
-from .subscriptions import LIST_CHANGES, NOTIFICATION_OF
-from .types import Implementation, LoggingLevel, SubscriptionFilter
+from .profiles import ClientProfile
+from .results import EmptyResult
+from .revisions import Era, Revision
+from .subscriptions import NOTIFICATION_OF, ChangeNotice, narrow
+from .types import LoggingLevel, SubscriptionFilter
+from .watches import Watches
 
 __all__ = ["ClientEngine", "ClientProfile"]
 
-_OWN_CALLS = {"initialize": "start", "subscriptions/listen": "listen"}
-"""Calls that the engine makes itself, and the method that makes them."""
-
 _KIND_OF = {method: kind for kind, method in NOTIFICATION_OF.items()}
-
-
-class _ResultHead(Struct):
-    """The members of a result that the engine reads."""
-
-    result_type: str | UnsetType = msgspec.field(name="resultType", default=UNSET)
 
 
 class _SubscriptionTag(Struct):
@@ -75,52 +67,11 @@ class _SubscriptionTag(Struct):
     id: int | str | UnsetType = msgspec.field(name=meta.SUBSCRIPTION_ID, default=UNSET)
 
 
-_decode_head = msgspec.json.Decoder(_ResultHead).decode
 _decode_tag = msgspec.json.Decoder(_SubscriptionTag).decode
 
 
-class ClientProfile:
-    """What one client is: shared by all its engines, never changed.
-
-    Args:
-        info: name and version shown to servers.
-        capabilities: what servers may ask of this client.
-        revisions: which revisions are spoken, by default all.
-        limits: bounds on what one server can make an engine hold.
-        sends_info: name the client in every envelope request.
-    """
-
-    def __init__(
-        self,
-        info: Implementation,
-        capabilities: ClientCapabilities | None = None,
-        *,
-        revisions: Iterable[Revision] = REVISIONS,
-        limits: Limits = CLIENT_LIMITS,
-        sends_info: bool = True,
-    ) -> None:
-        self.info = info
-        self.capabilities = capabilities or ClientCapabilities()
-        self.revisions = tuple(sorted(revisions, key=REVISIONS.index))
-        if not self.revisions:
-            raise ValueError("a client speaks at least one revision")
-        self.limits = limits
-        self.handshakes = tuple(r for r in self.revisions if r.era is Era.HANDSHAKE)
-        self.envelopes = tuple(r for r in self.revisions if r.era is Era.ENVELOPE)
-        self._stamps = {r.name: self._stamp_of(r, sends_info) for r in self.envelopes}
-
-    def _stamp_of(self, revision: Revision, sends_info: bool) -> bytes:
-        identity: dict[str, Any] = {
-            meta.PROTOCOL_VERSION: revision.name,
-            meta.CLIENT_CAPABILITIES: Engine.adapt(self.capabilities, revision),
-        }
-        if sends_info:
-            identity[meta.CLIENT_INFO] = self.info
-        return encode_meta(identity)
-
-    def stamp(self, revision: Revision) -> bytes:
-        """Return the `_meta` members that every request of a revision carries, encoded, without braces."""
-        return self._stamps.get(revision.name, b"")
+def _refused(code: int, message: str, data: Any = UNSET) -> RemoteProtocolError:
+    return RemoteProtocolError(ErrorObject(code, message, data))
 
 
 class ClientEngine(Engine):
@@ -140,9 +91,7 @@ class ClientEngine(Engine):
         self._late_probe: Call | None = None
         self._start_deadline: float | None = None
         self._probe_deadline: float | None = None
-        self._subscriptions: list[Subscription] = []
-        self._watching: dict[RequestId, Subscription | None] = {}
-        """Calls of our own about watched resources, and the subscription that waits for each."""
+        self._watches = Watches()
         self._followed: dict[RequestId, Call] = {}
         """Ended calls whose task may still report progress."""
 
@@ -205,58 +154,15 @@ class ClientEngine(Engine):
 
     def _weigh_result(self, call: Call, raw: Raw) -> None:
         """Take the answer to a probe or to `initialize`."""
-        if call.method == "initialize":
-            self._weigh_initialize(raw)
-            return
-        try:
-            result = model.decode(raw, DiscoverResult)
-        except DECODE_ERRORS:
-            self._conclude(Evidence.LEGACY, None)
-            return
-        revision = choose(result.supported_versions, self.profile.revisions, Era.ENVELOPE)
-        if revision is None:
-            handshake = choose(result.supported_versions, self.profile.revisions, Era.HANDSHAKE)
-            self._conclude(Evidence.DISJOINT if handshake is None else Evidence.LEGACY, handshake)
-            return
-        self._speaking = revision
-        tags = result.meta if isinstance(result.meta, dict) else {}
-        try:
-            peer = msgspec.convert(tags.get(meta.SERVER_INFO), Implementation)
-        except msgspec.ValidationError:
-            peer = None
-        self.context = Context(
-            revision=revision,
-            peer=peer,
-            capabilities=result.capabilities,
-            instructions=result.instructions or None,
-            versions=tuple(result.supported_versions),
-        )
-        self._conclude(Evidence.DISCOVERED, revision)
-
-    def _weigh_initialize(self, raw: Raw) -> None:
-        try:
-            result = model.decode(raw, InitializeResult)
-        except DECODE_ERRORS as error:
-            self._conclude(Evidence.REFUSED, None, f"invalid InitializeResult: {error}")
-            return
-        revision = choose([result.protocol_version], self.profile.revisions, Era.HANDSHAKE)
-        if revision is None:
-            # "If the client does not support the version in the server's response, it SHOULD disconnect"
-            self._conclude(
-                Evidence.REFUSED, None, f"server chose revision {result.protocol_version!r}, not spoken here"
-            )
-            return
-        self._speaking = self._revision = revision
-        self.context = Context(
-            revision=revision,
-            peer=result.server_info,
-            capabilities=result.capabilities,
-            can_call_peer=True,
-            instructions=result.instructions or None,
-            versions=(revision.name,),
-        )
-        self._notify("notifications/initialized", None)
-        self._conclude(Evidence.INITIALIZED, revision)
+        read = read_initialize if call.method == "initialize" else read_discover
+        verdict = read(raw, self.profile.revisions)
+        if verdict.context is not None:
+            self.context = verdict.context
+            self._speaking = verdict.context.revision
+            if verdict.evidence is Evidence.INITIALIZED:
+                self._revision = self._speaking
+                self._notify("notifications/initialized", None)
+        self._conclude(verdict.evidence, verdict.revision, verdict.why)
 
     def _weigh_error(self, call: Call, error: ErrorObject) -> None:
         offered = read_offer(error)
@@ -316,64 +222,25 @@ class ClientEngine(Engine):
     def _adopt_late(self, call: Call, raw: Raw) -> None:
         """Use a probe's answer that came after the handshake had begun: the server was slow, not old."""
         self._late_probe = None
-        if self.state is Negotiation.HANDSHAKING and self._offers_envelope(raw):
+        verdict = read_discover(raw, self.profile.revisions)
+        if self.state is Negotiation.HANDSHAKING and verdict.evidence is Evidence.DISCOVERED:
             assert self._probe is not None
             self._finish(self._probe)
             self._weigh_result(call, raw)
 
-    def _offers_envelope(self, raw: Raw) -> bool:
-        try:
-            result = model.decode(raw, DiscoverResult)
-        except DECODE_ERRORS:
-            return False
-        return choose(result.supported_versions, self.profile.revisions, Era.ENVELOPE) is not None
-
     def _settle_typed(self, call: Call, raw: Raw) -> None:
         """End a call by what its result says it is."""
         self._finish(call)
-        try:
-            head = _decode_head(raw)
-            # "If absent, clients MUST treat it as complete" — 2026-07-28 basic#results
-            kind = "complete" if head.result_type is UNSET else head.result_type
-            if kind == "input_required":
-                self._settle_input_required(call, raw)
-                return
-        except DECODE_ERRORS as error:
-            self._invalid(call, str(error))
-            return
-        if kind == "complete" or (kind == "task" and call.method == "tools/call" and self._declares_tasks()):
-            self._deliver(call, raw, kind)
+        takes_tasks = has(self.profile.capabilities, f"extensions:{TASKS_EXTENSION}")
+        outcome = outcome_of(call, raw, takes_tasks=takes_tasks, most_rounds=self.limits.input_rounds)
+        if isinstance(outcome, Result):
+            self._deliver(call, raw, outcome.result_type)
         else:
-            self._invalid(call, f"resultType {kind!r} was not negotiated")
-
-    def _settle_input_required(self, call: Call, raw: Raw) -> None:
-        result = model.decode(raw, InputRequiredResult)
-        if call.method not in METHODS or not METHODS[call.method].interruptible:
-            self._invalid(call, f"{call.method} cannot be answered input_required")
-            return
-        if result.input_requests is UNSET and result.request_state is UNSET:
-            self._invalid(call, "input_required with neither inputRequests nor requestState")
-            return
-        requests: dict[str, InputRequest] = {}
-        for key, entry in ({} if result.input_requests is UNSET else result.input_requests).items():
-            spec = METHODS.get(entry.method)
-            if spec is None or not spec.is_embeddable:
-                self._invalid(call, f"input request {key!r} of method {entry.method!r}")
-                return
-            params = DECODERS[entry.method](b"{}" if entry.params is UNSET else entry.params)
-            requests[key] = InputRequest(entry.method, params)
-        if call.rounds >= self.limits.input_rounds:
-            self._invalid(call, f"more than {self.limits.input_rounds} rounds of input")
-            return
-        self._events.append(InputRequired(call, requests, result.request_state))
-
-    def _invalid(self, call: Call, why: str) -> None:
-        error = ErrorObject(ErrorCode.INTERNAL_ERROR, f"invalid response: {why}")
-        self._events.append(Failure(call, error, is_local=True))
+            self._events.append(outcome)
 
     def _deliver(self, call: Call, raw: Raw, kind: str) -> None:
-        if call.id in self._watching:
-            self._count_watch(self._watching.pop(call.id))
+        if self._watches.is_own(call):
+            self._settle_watch(call, is_watched=True)
         else:
             self._events.append(Result(call, raw, kind))
 
@@ -385,8 +252,8 @@ class ClientEngine(Engine):
             self._late_probe = None
         elif isinstance(call, Subscription):
             self._drop(call, error)
-        elif call.id in self._watching:
-            self._refuse_watch(call, self._watching.pop(call.id))
+        elif self._watches.is_own(call):
+            self._settle_watch(call, is_watched=False)
         else:
             self._events.append(Failure(call, error, is_local))
 
@@ -403,8 +270,8 @@ class ClientEngine(Engine):
         self._abandon(call, "timed out")
         if isinstance(call, Subscription):
             self._drop(call, ErrorObject(ErrorCode.INTERNAL_ERROR, "subscription was not acknowledged in time"))
-        elif call.id in self._watching:
-            self._refuse_watch(call, self._watching.pop(call.id))
+        elif self._watches.is_own(call):
+            self._settle_watch(call, is_watched=False)
         else:
             self._events.append(TimedOut(call))
 
@@ -412,7 +279,7 @@ class ClientEngine(Engine):
         self._finish(call)
         if isinstance(call, Subscription):
             self._drop(call, error)
-        elif call is not self._probe and call is not self._late_probe and call.id not in self._watching:
+        elif call is not self._probe and call is not self._late_probe and not self._watches.is_own(call):
             self._events.append(Failure(call, error, is_local=True))
 
     def _receive_request(self, envelope: Envelope, request_id: RequestId, method: str, batch: Batch | None) -> None:
@@ -428,9 +295,10 @@ class ClientEngine(Engine):
         if batch is not None:
             batch.pending += 1
         assert self.context is not None
-        error, params, token = self._examine(revision, request_id, method, envelope.params)
-        if error is not None:
-            data = encode_error(request_id, error)
+        try:
+            params, token = self._examine(revision, request_id, method, envelope.params)
+        except RemoteProtocolError as refused:
+            data = encode_error(request_id, refused.error)
             if batch is None:
                 self._outgoing.append(Outgoing(data, request_id, True))
             else:
@@ -445,31 +313,34 @@ class ClientEngine(Engine):
 
     def _examine(
         self, revision: Revision, request_id: RequestId, method: str, raw: Raw | UnsetType
-    ) -> tuple[ErrorObject | None, Any, int | str | UnsetType]:
-        """Return the error a server's request gets, or its params and progress token."""
+    ) -> tuple[Any, int | str | UnsetType]:
+        """Return the params and the progress token of a server's request.
+
+        Raises:
+            RemoteProtocolError: with the error the request gets.
+        """
         spec = METHODS.get(method)
         if request_id in self._requests:
-            return ErrorObject(ErrorCode.INVALID_REQUEST, "Invalid request: id is in use"), None, UNSET
+            raise _refused(ErrorCode.INVALID_REQUEST, "Invalid request: id is in use")
         if (
             spec is None
             or not (spec.is_request and spec.sender & Role.SERVER and method in revision.methods)
             or not (spec.requires is None or has(self.profile.capabilities, spec.requires))
         ):
-            return ErrorObject(ErrorCode.METHOD_NOT_FOUND, "Method not found"), None, UNSET
+            raise _refused(ErrorCode.METHOD_NOT_FOUND, "Method not found")
         try:
             params: Any = DECODERS[method](b"{}" if raw is UNSET else raw)
             request_meta = msgspec.json.decode(b"{}" if params.meta is UNSET else params.meta, type=meta.RequestMeta)
         except DECODE_ERRORS as error:
-            return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {error}"), None, UNSET
-        if isinstance(params, ElicitParams):
-            path = "elicitation.url" if params.mode == "url" else "elicitation.form"
-            if not has(self.profile.capabilities, path):
-                # "Clients MUST return an error … if the mode is not declared" — 2025-11-25 client/elicitation
-                return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {path} is not declared"), None, UNSET
+            raise _refused(ErrorCode.INVALID_PARAMS, f"Invalid params: {error}") from None
+        path = "elicitation.url" if getattr(params, "mode", None) == "url" else "elicitation.form"
+        if isinstance(params, ElicitParams) and not has(self.profile.capabilities, path):
+            # "Clients MUST return an error … if the mode is not declared" — 2025-11-25 client/elicitation
+            raise _refused(ErrorCode.INVALID_PARAMS, f"Invalid params: {path} is not declared")
         if len(self._requests) >= self.limits.requests:
             data = {"retryable": True, "limit": self.limits.requests}
-            return ErrorObject(ErrorCode.OVERLOADED, "Too many requests in flight", data), None, UNSET
-        return None, params, request_meta.progress_token
+            raise _refused(ErrorCode.OVERLOADED, "Too many requests in flight", data)
+        return params, request_meta.progress_token
 
     def _answers_malformed(self) -> bool:
         # Noise on a server's stdout is skipped, never answered: an answer may be a response nobody asked for.
@@ -515,7 +386,7 @@ class ClientEngine(Engine):
     def _receive_change(self, kind: ChangeKind, params: Any) -> None:
         uri = params.uri if isinstance(params, ResourceUpdatedParams) else None
         if self._revision is not None:
-            hearers = [s for s in self._subscriptions if self._is_about(s, kind, uri)]
+            hearers = self._watches.hearers(ChangeNotice(kind, uri))
             for subscription in hearers or [None]:  # type: ignore[list-item]
                 self._events.append(Change(kind, subscription, uri, params))
             return
@@ -527,14 +398,6 @@ class ClientEngine(Engine):
         if isinstance(params, DetailedTaskParams):
             uri = params.task_id
         self._events.append(Change(kind, tagged, uri, params))
-
-    @staticmethod
-    def _is_about(subscription: Subscription, kind: ChangeKind, uri: str | None) -> bool:
-        honoured = subscription.filter
-        if kind in LIST_CHANGES:
-            return getattr(honoured, LIST_CHANGES[kind][0]) is True
-        watched = honoured.resource_subscriptions
-        return watched is not UNSET and uri in watched
 
     # What goes out
 
@@ -581,19 +444,10 @@ class ClientEngine(Engine):
     def _check_callable(self, method: str) -> None:
         if self.state is not Negotiation.READY or self.closed or self.context is None:
             raise LocalProtocolError("not ready: wait for the Ready event")
-        spec = METHODS.get(method)
-        if spec is None:
-            return  # an extension's method; the server knows
-        if method in _OWN_CALLS:
-            raise LocalProtocolError(f"{method} is sent by `{_OWN_CALLS[method]}`")
-        if not (spec.is_request and spec.sender & Role.CLIENT) or method not in self._speaking.methods:
-            raise LocalProtocolError(f"{method} is not a request of a client in revision {self._speaking.name}")
-        path = self._speaking.capability_of(method, spec.requires)
-        declared = self.context.capabilities
-        assert isinstance(declared, ServerCapabilities)
-        if path is not None and not has(declared, path):
-            # "MUST only use capabilities that were successfully negotiated" — basic/lifecycle#operation
-            raise LocalProtocolError(f"the server did not declare {path}, which {method} needs")
+        assert isinstance(self.context.capabilities, ServerCapabilities)
+        refusal = self.profile.refusal(method, self._speaking, self.context.capabilities)
+        if refusal is not None:
+            raise LocalProtocolError(refusal)
 
     def _stamped(self, call: Call) -> bytes:
         """Return a call's params with the `_meta` that its era and its caller want."""
@@ -635,15 +489,8 @@ class ClientEngine(Engine):
         )
         if deadline is not None:
             self._deadlines.arm(call, deadline)
-        members = b""
-        if needed.requests:
-            bare = {key: Raw(model.encode(value)) for key, value in responses.items()}
-            members += b',"inputResponses":' + model.encode(bare)
-        if needed.state is not UNSET:
-            # "MUST echo back the exact value", and only what the latest answer gave — 2026-07-28 basic/patterns/mrtr
-            members += b',"requestState":' + model.encode(needed.state)
         body = self._stamped(call)
-        self._emit_request(call, body[:-1] + members + b"}")
+        self._emit_request(call, body[:-1] + retry_members(needed, responses) + b"}")
         return call
 
     def send_result(self, request: Request, result: Struct | Raw) -> None:
@@ -671,7 +518,7 @@ class ClientEngine(Engine):
         self._last_id += 1
         subscription = Subscription(self._last_id, "subscriptions/listen", body, filter=filter)
         self._calls[subscription.id] = subscription
-        self._subscriptions.append(subscription)
+        self._watches.subscriptions.append(subscription)
         if deadline is not None:
             self._deadlines.arm(subscription, deadline)
         self._emit_request(subscription, self._stamped(subscription))
@@ -679,76 +526,43 @@ class ClientEngine(Engine):
 
     def _listen_by_handshake(self, asked: SubscriptionFilter, deadline: float | None) -> Subscription:
         assert self.context is not None and isinstance(self.context.capabilities, ServerCapabilities)
-        declared = self.context.capabilities
-        honoured = SubscriptionFilter()
-        for attribute, capability in LIST_CHANGES.values():
-            if getattr(asked, attribute) is True and has(declared, capability):
-                setattr(honoured, attribute, True)
-        uris: list[str] = []
-        if asked.resource_subscriptions is not UNSET and has(declared, "resources.subscribe"):
-            uris = honoured.resource_subscriptions = list(dict.fromkeys(asked.resource_subscriptions))
-        watched = self._watched_uris()
-        uris = [uri for uri in uris if uri not in watched]
+        honoured = narrow(asked, self.context.capabilities, tasks=False)
+        uris = [] if honoured.resource_subscriptions is UNSET else honoured.resource_subscriptions
+        uris = self._watches.unwatched(uris)
         self.check_room(len(uris))
         # An id of its own, though nothing on the wire carries it.
         self._last_id += 1
         subscription = Subscription(self._last_id, "subscriptions/listen", filter=honoured)
-        self._subscriptions.append(subscription)
+        self._watches.subscriptions.append(subscription)
         for uri in uris:
             body = model.encode(SubscribeParams(uri=uri))
             call = self._send_internal("resources/subscribe", body, deadline)
-            self._watching[call.id] = subscription
-        self._count_watch(subscription)
+            self._watches.waiting[call.id] = subscription
+        if self._watches.acknowledge(subscription):
+            self._events.append(Subscribed(subscription))
         return subscription
 
-    def _watched_uris(self, *, except_for: Subscription | None = None) -> set[str]:
-        return {
-            uri
-            for other in self._subscriptions
-            if other is not except_for and other.filter.resource_subscriptions is not UNSET
-            for uri in other.filter.resource_subscriptions
-        }
-
-    def _refuse_watch(self, call: Call, subscription: Subscription | None) -> None:
-        """Take it that a resource is not watched after all."""
+    def _settle_watch(self, call: Call, *, is_watched: bool) -> None:
+        subscription = self._watches.settle(call, is_watched=is_watched)
         if subscription is not None:
-            uri = msgspec.json.decode(call.body, type=SubscribeParams).uri
-            honoured = subscription.filter
-            honoured.resource_subscriptions = [u for u in honoured.resource_subscriptions if u != uri]
-            self._count_watch(subscription)
-
-    def _count_watch(self, subscription: Subscription | None) -> None:
-        if (
-            subscription is not None
-            and not subscription.is_acknowledged
-            and subscription not in self._watching.values()
-        ):
-            subscription.is_acknowledged = True
             self._events.append(Subscribed(subscription))
 
     def unlisten(self, subscription: Subscription, reason: str | None = None) -> None:
         """End a subscription; `Unsubscribed` is not reported for it. A subscription that ended is left alone."""
-        if subscription not in self._subscriptions:
+        if not self._watches.remove(subscription):
             return
-        self._subscriptions.remove(subscription)
         if self._revision is None:
             super().cancel(subscription, reason)
             return
         subscription.is_open = False
-        for call_id in [key for key, value in self._watching.items() if value is subscription]:
-            self._watching[call_id] = None
-        uris = [] if subscription.filter.resource_subscriptions is UNSET else subscription.filter.resource_subscriptions
-        others = self._watched_uris(except_for=subscription)
-        for uri in uris:
-            if uri not in others:
-                body = model.encode(SubscribeParams(uri=uri))
-                self._watching[self._send_internal("resources/unsubscribe", body, None).id] = None
+        for uri in self._watches.release(subscription):
+            body = model.encode(SubscribeParams(uri=uri))
+            self._watches.waiting[self._send_internal("resources/unsubscribe", body, None).id] = None
 
     def _drop(self, subscription: Subscription, error: ErrorObject | None) -> None:
         subscription.is_open = False
-        if subscription in self._subscriptions:
-            self._subscriptions.remove(subscription)
-            self._events.append(Unsubscribed(subscription, error))
+        self._watches.remove(subscription)
+        self._events.append(Unsubscribed(subscription, error))
 
     def cancel(self, call: Call, reason: str | None = None) -> None:
         """Withdraw a call; its answer, should one come, is ignored. A finished call is left alone.
@@ -765,10 +579,8 @@ class ClientEngine(Engine):
 
     def _abandon(self, call: Call, reason: str | None) -> None:
         if call.as_task:
-            # "the tasks/cancel request MUST be used instead" — 2025-11-25 basic/utilities/cancellation
-            return
-        params = CancelledParams(request_id=call.id, reason=UNSET if reason is None else reason)
-        data = model.encode(params)
+            return  # "the tasks/cancel request MUST be used instead" — 2025-11-25 basic/utilities/cancellation
+        data = model.encode(CancelledParams(request_id=call.id, reason=UNSET if reason is None else reason))
         self._outgoing.append(Outgoing(encode_notification("notifications/cancelled", data), cancels=call))
 
     def _call_of_token(self, token: int | str) -> Call | None:
@@ -779,15 +591,13 @@ class ClientEngine(Engine):
         """Stop hearing the progress of a call that was answered with a task: the task ended, or nobody cares."""
         self._followed.pop(call.id, None)
 
-    def _declares_tasks(self) -> bool:
-        return has(self.profile.capabilities, f"extensions:{TASKS_EXTENSION}")
-
     def _close(self, error: ErrorObject | None) -> None:
         if not self.closed:
             if self.state is not Negotiation.READY:
                 self.state = Negotiation.FAILED
-            for subscription in list(self._subscriptions):
+            for subscription in list(self._watches.subscriptions):
                 if subscription.id not in self._calls:
                     lost = error or ErrorObject(ErrorCode.INTERNAL_ERROR, "connection closed")
                     self._drop(subscription, lost)
         super()._close(error)
+        self._watches.waiting.clear()

@@ -38,7 +38,8 @@ from .types import Implementation
 from .types import InputRequest as WireInputRequest
 
 if TYPE_CHECKING:
-    from .server import ServerEngine, ServerProfile
+    from .profiles import ServerProfile
+    from .server import ServerEngine
 
 __all__ = ["LIFECYCLE", "LOG_LEVELS", "EnvelopeEra", "Handshake", "HandshakeEra", "Prepared", "required_capabilities"]
 
@@ -251,7 +252,7 @@ class EnvelopeEra:
         )
         if (
             raw is not UNSET
-            and len(raw) <= _LONGEST_KNOWN  # type: ignore[arg-type]
+            and len(raw) <= _LONGEST_KNOWN
             and meta.progress_token is UNSET
             and duplicate_member(raw) is None
         ):
@@ -287,9 +288,9 @@ class EnvelopeEra:
         if downgrade is not None:
             result = downgrade(result)
         if (
-            result.meta is UNSET  # type: ignore[attr-defined]
-            and result.result_type is UNSET  # type: ignore[attr-defined]
-            and not (spec.cacheable and (result.ttl_ms is not UNSET or result.cache_scope is not UNSET))  # type: ignore[attr-defined]
+            result.meta is UNSET
+            and result.result_type is UNSET
+            and not (spec.cacheable and (result.ttl_ms is not UNSET or result.cache_scope is not UNSET))
             and not model.extra(result)
         ):
             body = model.encode(result)

@@ -7,13 +7,28 @@ taken as modern; every other error, and silence, means the handshake — 2026-07
 from enum import Enum
 
 import msgspec
-from msgspec import Struct
+from msgspec import Raw, Struct
 
+from . import meta, model
 from .errors import ErrorCode, ErrorObject
+from .events import Context
 from .jsonrpc import DECODE_ERRORS
+from .results import DiscoverResult, InitializeResult
 from .revisions import ENVELOPE_REVISIONS, HANDSHAKE_REVISIONS, Era, Revision
+from .types import Implementation
 
-__all__ = ["NEGOTIATION", "Evidence", "Negotiation", "Offer", "choose", "read_offer", "weigh"]
+__all__ = [
+    "NEGOTIATION",
+    "Evidence",
+    "Negotiation",
+    "Offer",
+    "Verdict",
+    "choose",
+    "read_discover",
+    "read_initialize",
+    "read_offer",
+    "weigh",
+]
 
 
 class Negotiation(Enum):
@@ -93,3 +108,60 @@ def weigh(offered: list[str], spoken: tuple[Revision, ...], tried: set[str]) -> 
         return (Evidence.REFUSED, None) if revision.name in tried else (Evidence.NAMED, revision)
     revision = choose(offered, spoken, Era.HANDSHAKE)
     return (Evidence.DISJOINT, None) if revision is None else (Evidence.LEGACY, revision)
+
+
+class Verdict(Struct, frozen=True):
+    """What an answer to the probe or to `initialize` proves."""
+
+    evidence: Evidence
+    context: Context | None = None
+    """What is known of the server, once that settles the matter."""
+    revision: Revision | None = None
+    """What to speak next."""
+    why: str = ""
+
+
+def read_discover(raw: Raw, spoken: tuple[Revision, ...]) -> Verdict:
+    """Read the answer to `server/discover`; anything but a DiscoverResult is an old server's."""
+    try:
+        result = model.decode(raw, DiscoverResult)
+    except DECODE_ERRORS:
+        return Verdict(Evidence.LEGACY)
+    revision = choose(result.supported_versions, spoken, Era.ENVELOPE)
+    if revision is None:
+        handshake = choose(result.supported_versions, spoken, Era.HANDSHAKE)
+        return Verdict(Evidence.DISJOINT if handshake is None else Evidence.LEGACY, revision=handshake)
+    tags = result.meta if isinstance(result.meta, dict) else {}
+    try:
+        peer = msgspec.convert(tags.get(meta.SERVER_INFO), Implementation)
+    except msgspec.ValidationError:
+        peer = None  # self-reported and optional: not worth a connection
+    context = Context(
+        revision=revision,
+        peer=peer,
+        capabilities=result.capabilities,
+        instructions=result.instructions or None,
+        versions=tuple(result.supported_versions),
+    )
+    return Verdict(Evidence.DISCOVERED, context, revision)
+
+
+def read_initialize(raw: Raw, spoken: tuple[Revision, ...]) -> Verdict:
+    """Read the answer to `initialize`."""
+    try:
+        result = model.decode(raw, InitializeResult)
+    except DECODE_ERRORS as error:
+        return Verdict(Evidence.REFUSED, why=f"invalid InitializeResult: {error}")
+    revision = choose([result.protocol_version], spoken, Era.HANDSHAKE)
+    if revision is None:
+        # "If the client does not support the version in the server's response, it SHOULD disconnect" — basic/lifecycle
+        return Verdict(Evidence.REFUSED, why=f"server chose revision {result.protocol_version!r}, not spoken here")
+    context = Context(
+        revision=revision,
+        peer=result.server_info,
+        capabilities=result.capabilities,
+        can_call_peer=True,
+        instructions=result.instructions or None,
+        versions=(revision.name,),
+    )
+    return Verdict(Evidence.INITIALIZED, context, revision)

@@ -3,15 +3,14 @@
 A request walks one way: decode → era → context → method → capability → params → event (or a built-in answer).
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from . import meta, model
-from .capabilities import ClientCapabilities, ServerCapabilities, has, missing
+from .capabilities import ClientCapabilities, has, missing
 from .engine import Engine
 from .eras import (
     LOG_LEVELS,
@@ -23,7 +22,6 @@ from .eras import (
 )
 from .errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
 from .events import Batch, Call, Context, InputRequest, Notification, Outgoing, Request, RequestState, Result
-from .inputs import StateSealer
 from .jsonrpc import (
     DECODE_ERRORS,
     Envelope,
@@ -35,9 +33,8 @@ from .jsonrpc import (
     is_compact_call,
     is_valid_id,
 )
-from .limits import SERVER_LIMITS, Limits
 from .meta import RequestMeta
-from .methods import DECODERS, METHODS, TASKS_EXTENSION, MethodSpec, Role
+from .methods import TASKS_EXTENSION, Role
 from .params import (
     AcknowledgedParams,
     CallToolParams,
@@ -48,11 +45,12 @@ from .params import (
     PaginatedParams,
     Params,
 )
+from .profiles import ServerProfile
 from .results import DiscoverResult, EmptyResult, InitializeResult, ListenResult
-from .revisions import REVISIONS, Era, Revision
+from .revisions import Era
 from .subscriptions import ChangeNotice, narrow
-from .tasks import Dialect, Holder, TaskTable
-from .types import Implementation, LoggingLevel, SubscriptionFilter
+from .tasks import Dialect, Holder
+from .types import LoggingLevel, SubscriptionFilter
 
 __all__ = ["Prepared", "ServerEngine", "ServerProfile"]
 
@@ -75,81 +73,6 @@ _NO_META = RequestMeta()
 _NO_PARAMS = Raw(b"{}")
 _decode_meta = msgspec.json.Decoder(RequestMeta).decode
 _decode_params = msgspec.json.Decoder(Params).decode
-
-
-class ServerProfile:
-    """What one server is: shared by all its engines, never changed.
-
-    Args:
-        info: name and version shown to clients.
-        capabilities: what is offered, in the newest shape; a method whose capability is absent answers −32601.
-        revisions: which revisions are served, by default all.
-        instructions: text for the client's model.
-        limits: bounds on what one client can make an engine hold.
-        sealer: seals request state; needed to ask for input in the envelope era with state.
-        tasks: the server's tasks; a subscription to others is not honoured.
-        cache_hints: `(ttlMs, cacheScope)` by method, for cacheable results that carry none; default `(0, "private")`.
-        methods: rows for methods beyond the specification's.
-        cancels_listens: send `notifications/cancelled` before the result when the server ends a subscription.
-    """
-
-    def __init__(
-        self,
-        info: Implementation,
-        capabilities: ServerCapabilities | None = None,
-        *,
-        revisions: Iterable[Revision] = REVISIONS,
-        instructions: str | None = None,
-        limits: Limits = SERVER_LIMITS,
-        sealer: StateSealer | None = None,
-        tasks: TaskTable | None = None,
-        cache_hints: Mapping[str, tuple[int, str]] = MappingProxyType({}),
-        methods: Iterable[MethodSpec] = (),
-        cancels_listens: bool = False,
-    ) -> None:
-        self.info = info
-        self.capabilities = capabilities or ServerCapabilities()
-        self.revisions = tuple(sorted(revisions, key=REVISIONS.index))
-        self.instructions = instructions
-        self.limits = limits
-        self.sealer = sealer
-        self.tasks = tasks
-        self.cancels_listens = cancels_listens
-        self.handshakes = {r.name: r for r in self.revisions if r.era is Era.HANDSHAKE}
-        self.envelopes = {r.name: r for r in self.revisions if r.era is Era.ENVELOPE}
-        extra = {spec.name: spec for spec in methods}
-        self.methods: Mapping[str, MethodSpec] = {**METHODS, **extra} if extra else METHODS
-        self._decoders = {**DECODERS, **{s.name: model.decoder(s.params).decode for s in extra.values()}}
-        self._cache_hints = cache_hints
-        self._callable = {r.name: self._callable_in(r, extra) for r in self.revisions}
-        self.envelope_era = EnvelopeEra(self)
-
-    def _callable_in(self, revision: Revision, extra: Mapping[str, MethodSpec]) -> dict[str, MethodSpec]:
-        """Return the requests a client may make in a revision, by method: the version and the capability gate."""
-        rows = {}
-        for name in revision.methods | extra.keys():
-            spec = self.methods[name]
-            path = revision.capability_of(name, spec.requires)
-            if spec.is_request and spec.sender & Role.CLIENT and (path is None or has(self.capabilities, path)):
-                rows[name] = spec
-        return rows
-
-    def find(self, revision: Revision, method: str) -> MethodSpec | None:
-        """Return the row of a method that a client may call in a revision."""
-        return self._callable[revision.name].get(method)
-
-    def decode(self, method: str, raw: bytes | Raw) -> Struct:
-        """Decode a method's params."""
-        return self._decoders[method](raw)
-
-    def cache_hint(self, method: str) -> tuple[int, str]:
-        """Return `(ttlMs, cacheScope)` for results that carry none."""
-        return self._cache_hints.get(method, (0, "private"))
-
-    def unsupported(self, requested: str) -> ErrorObject:
-        """Return the error for a revision that is not served; it names those that are."""
-        data = {"supported": [r.name for r in reversed(self.revisions)], "requested": requested}
-        return ErrorObject(ErrorCode.UNSUPPORTED_VERSION, "Unsupported protocol version", data)
 
 
 class ServerEngine(Engine):
@@ -314,9 +237,6 @@ class ServerEngine(Engine):
     def _cancel_request(self, request: Request, reason: str | None) -> None:
         self._listeners.pop(request.id, None)
         super()._cancel_request(request, reason)
-        if self._outgoing and request.context.revision.era is Era.ENVELOPE:
-            # "MUST NOT send any further messages for it" — 2026-07-28 basic/patterns/cancellation; not even what waits.
-            self._outgoing = [m for m in self._outgoing if m.related_to != request.id or m.final]
         # Questions asked on behalf of a withdrawn request have no one left to hear the answer.
         for call in [call for call in self._calls.values() if call.related_to == request.id]:
             self.cancel(call, "the request was cancelled")
@@ -497,9 +417,9 @@ class ServerEngine(Engine):
         return self.call_peer("ping", b"", related_to=None, deadline=deadline)
 
     def reply(self, request: Request, data: bytes) -> None:
-        """Send an encoded response."""
-        if self._take(request):
-            self._reply(request, data)
+        """Send an encoded response to an open request."""
+        self._take(request)
+        self._reply(request, data)
 
     def announce(self, notice: ChangeNotice, method: str, body: bytes, *, related_to: Request | None = None) -> None:
         """Send a change notification, unless the same one is still waiting to be sent."""

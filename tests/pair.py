@@ -295,6 +295,11 @@ class Talk:
             self.pipe.receive_data((message if isinstance(message, bytes) else line(message)) + b"\n")
         return self.hear()
 
+    def say_quietly(self, *messages: Any) -> None:
+        """Send messages and leave what is answered to be heard later."""
+        for message in messages:
+            self.pipe.receive_data(line(message) + b"\n")
+
     def hear(self) -> list[Any]:
         """Return what the engine has to say, decoded, and gather its events."""
         data = b"".join(self.pipe.data_to_send())

@@ -299,9 +299,9 @@ class MCPClient:
             on_progress: gets progress, total and message of each progress notification.
             meta: further `_meta` members of the request.
             raise_on_error: default as the client was made.
-            task: 2025-11-25: `True` or `{"ttl": seconds}` has the tool run as a task where it can, `False` never, default
-                where it must. Later the server decides. In any case this waits for the result, and cancels the task when
-                it is cancelled or `total_timeout` passes; `start_task` does not wait.
+            task: 2025-11-25: `True` or `{"ttl": seconds}` has the tool run as a task where it can, `False` never,
+                default where it must. Later the server decides. In any case this waits for the result, and cancels the
+                task when it is cancelled or `total_timeout` passes; `start_task` does not wait.
 
         Raises:
             MCPError: the tool failed (its own code), or the call did.

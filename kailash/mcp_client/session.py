@@ -391,7 +391,7 @@ class ClientSession:
             if request.is_open:
                 task_id = related_task(request.params.meta)
                 if task_id is not None:
-                    # "All requests, notifications, and responses related to a task MUST include" it — 2025-11-25 utilities/tasks
+                    # "responses related to a task MUST include" its tag — 2025-11-25 basic/utilities/tasks
                     result.meta = {**(result.meta or {}), **related_meta(task_id)}
                 self.engine.send_result(request, result)
         finally:

@@ -15,9 +15,10 @@ from protocol.capabilities import ClientCapabilities
 from protocol.events import Failure, Progress, Violation
 from protocol.limits import SERVER_LIMITS, Limits
 from protocol.methods import TASKS_EXTENSION
-from protocol.params import CallToolParams, PaginatedParams
+from protocol.params import CallToolParams, PaginatedParams, UpdateTaskParams
+from protocol.results import CallToolResult
 from protocol.revisions import REVISIONS
-from protocol.types import Task, TaskMetadata
+from protocol.types import Task, TaskMetadata, TextContent
 from tests.pair import R2025_11, R2026, client, result
 from tests.requirements import rule
 
@@ -845,6 +846,101 @@ async def test_busy_workers_fail_a_task(revision: str, join: Join) -> None:
         assert raised.value.error_code == MCPErrorCode.OVERLOADED
         gate.set()
         await first.result()
+
+
+async def test_one_server_may_be_served_on_two_loops(bench: Bench, revision: str, join: Join) -> None:
+    """A second client runs an event loop of its own in another thread; tasks, answers and ends cross over."""
+    async with join(bench.server, revision, tasks=True) as client:
+        one, two = await client.start_task("work"), await client.start_task("work")
+        await bench.started.wait()
+        waiting = threading.Event()
+
+        async def elsewhere() -> str:
+            async with MCPClient(bench.server, revisions=[revision], tasks=True) as other:
+                await other.task(two.task_id).cancel()
+                waiting.set()
+                text = (await other.task(one.task_id).result(timeout=5)).text
+                third = await other.start_task("asks" if revision == EXTENSION else "always")
+                assert await third.status() in ("working", "completed", "failed", "input_required")
+                return text
+
+        def in_thread() -> str:
+            return anyio.run(elsewhere)
+
+        async def release() -> None:
+            await anyio.to_thread.run_sync(waiting.wait)
+            bench.gate.set()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(release)
+            assert await anyio.to_thread.run_sync(in_thread) == "1"
+        assert bench.was_cancelled
+        assert await two.status() == "cancelled"
+
+
+async def test_questions_cross_loops_too(bench: Bench, revision: str, join: Join) -> None:
+    answers: dict[str, Any] = {"elicitation_handler": lambda p: {"n": "one"}, "sampling_handler": lambda p: "two"}
+
+    def in_thread() -> str:
+        async def elsewhere() -> str:
+            async with MCPClient(bench.server, revisions=[revision], tasks=True, **answers) as other:
+                return (await other.task(handle.task_id).result(timeout=5)).text
+
+        return anyio.run(elsewhere)
+
+    async with join(bench.server, revision, tasks=True, **answers) as client:
+        handle = await client.start_task("asks")
+        assert await anyio.to_thread.run_sync(in_thread) == "one two"
+
+
+async def test_a_tool_may_say_itself_that_it_failed(revision: str, join: Join) -> None:
+    server = MCPServer("honest")
+
+    @server.tool(task="required", task_ttl=None, task_poll_interval=0.001)
+    async def fails() -> CallToolResult:
+        return CallToolResult(content=[TextContent(text="no luck")], is_error=True)
+
+    async with join(server, revision, tasks=True) as client:
+        handle = await client.start_task("fails")
+        with pytest.raises(MCPError, match="no luck"):
+            await handle.result()
+        assert await handle.status() == ("failed" if revision == CORE else "completed")
+        assert handle.task is not None
+        assert (handle.task.ttl if isinstance(handle.task, Task) else handle.task.ttl_ms) is None
+        if revision == EXTENSION:
+            assert await client.request("tasks/update", UpdateTaskParams(task_id=handle.task_id, input_responses={}))
+
+
+async def test_a_task_that_has_ended_asks_nothing(revision: str, join: Join) -> None:
+    server = MCPServer("late")
+    started, refused = threading.Event(), threading.Event()
+
+    @server.tool(task="required", task_poll_interval=0.001)
+    def late(ctx: Context) -> None:
+        started.set()
+        ctx.cancelled.wait(5)
+        try:
+            ctx.wait(ctx.elicit("still there?"))
+        except MCPError as error:
+            assert error.error_code == MCPErrorCode.CANCELLED
+            assert not ctx.progress(5).sent
+            refused.set()
+
+    async with join(server, revision, tasks=True, elicitation_handler=lambda p: True) as client:
+        handle = await client.start_task("late")
+        await anyio.to_thread.run_sync(started.wait)
+        await handle.cancel()
+        assert await anyio.to_thread.run_sync(refused.wait, 5)
+
+
+async def test_what_a_client_knows_of_tools_goes_stale_with_their_list(bench: Bench, join: Join) -> None:
+    changed = anyio.Event()
+    async with join(bench.server, CORE, tasks=True, change_handler=lambda change: changed.set()) as client:
+        assert (await client.call_tool("always")).text == "task"
+        bench.server.remove_tool("always")
+        bench.server.tool(name="always")(lambda: "call")
+        await changed.wait()
+        assert (await client.call_tool("always")).text == "call"
 
 
 # Subscriptions

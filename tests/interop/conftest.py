@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,6 @@ def run_foreign_client(python: str, script: str, argument: str, log: Path) -> di
     report: dict[str, Any] = json.loads(done.stdout)
     report["stderr"] = done.stderr
     return report
-
-
-ServerConfig = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture

@@ -92,7 +92,7 @@ def example(schema: dict[str, Any]) -> Any:
 
 
 @pytest.mark.anyio
-@rule(17, 18, 22, 24, 26, 47, 52, 53)
+@rule(17, 18, 22, 26, 47, 52, 53)
 async def test_a_refused_probe_leads_to_the_handshake(log: Path) -> None:
     async with connected(log, User()) as client:
         assert client.protocol_version == "2025-11-25"

@@ -109,7 +109,7 @@ async def connected(
 
 
 @pytest.mark.anyio
-@rule(17, 18, 22, 24, 26, 28, 29, 47, 48, 52, 53)
+@rule(17, 18, 22, 26, 28, 29, 47, 48, 52, 53)
 async def test_the_era_is_found_and_everything_listed(peer: Peer, log: Path) -> None:
     async with connected(peer, log, User()) as client:
         assert client.protocol_version == peer.revision
@@ -252,6 +252,7 @@ async def test_resources_prompts_and_completions(peer: Peer, log: Path) -> None:
 
 
 @pytest.mark.anyio
+@rule(24)
 async def test_logs_are_heard(peer: Peer, log: Path) -> None:
     user = User()
     async with connected(peer, log, user, log_level="warning") as client:
@@ -261,6 +262,7 @@ async def test_logs_are_heard(peer: Peer, log: Path) -> None:
     everything = [("debug", "a detail", None), ("info", {"what": "news"}, None)]
     assert said[-2:] == [("warning", "careful", "foreign.speak"), ("error", "trouble", None)]
     assert said[:-2] == ([] if peer.is_modern else everything)
+    assert "logging/setLevel" not in wire.methods(wire.read(log), "client")
 
 
 @pytest.mark.anyio

@@ -41,6 +41,7 @@ from protocol import (
     SubscriptionFilter,
     TextContent,
     TimedOut,
+    TaskMetadata,
     Unsubscribed,
     Violation,
 )
@@ -550,7 +551,7 @@ def test_a_subscription_may_be_given_up(how: str) -> None:
     getattr(talk.engine, how)(subscription, "enough")
     assert talk.hear() == [notification("notifications/cancelled", {"requestId": subscription.id, "reason": "enough"})]
     talk.engine.unlisten(subscription)
-    assert talk.hear() == [] and talk.events == [] and talk.engine._subscriptions == []
+    assert talk.hear() == [] and talk.events == [] and talk.engine._watches.subscriptions == []
 
 
 @OLD
@@ -611,7 +612,7 @@ def test_watching_given_up_while_it_is_being_set_up_ends_quietly(ending: str) ->
         case "lost":
             talk.pipe.receive_eof()
     assert [type(event) for event in talk.hear_events()] == ([Closed] if ending == "lost" else [])
-    assert talk.engine.open_calls == [] and talk.engine._watching == {}
+    assert talk.engine.open_calls == [] and talk.engine._watches.waiting == {}
 
 
 def test_a_resource_whose_watch_is_not_confirmed_in_time_is_not_watched() -> None:
@@ -843,6 +844,28 @@ def test_an_extension_method_may_be_called() -> None:
         call = ask(talk, "vendor/do", EmptyParams())[0]
         talk.engine.cancel(call)
         assert talk.hear()[0]["params"] == {"requestId": call.id}
+
+
+def test_a_call_that_became_a_task_is_followed_and_not_cancelled() -> None:
+    talk = client(R2025_11, limits=small_limits(calls=1))
+    task = CallToolParams(name="t", task=TaskMetadata())
+    call = ask(talk, "tools/call", task, progress=True)[0]
+    talk.say(result(call.id, {"task": {}}))
+    talk.take(Result)
+    heard = notification("notifications/progress", {"progressToken": call.id, "progress": 1})
+    talk.say(heard)
+    assert talk.take(Progress).call is call
+    # No more are followed than calls may be open.
+    other = ask(talk, "tools/call", task, progress=True)[0]
+    talk.say(result(other.id, {"task": {}}))
+    assert set(talk.engine._followed) == {call.id}
+    talk.engine.unfollow(call)
+    talk.events.clear()
+    talk.say(heard)
+    assert isinstance(talk.take(Violation), Violation)
+    third = ask(talk, "tools/call", task)[0]
+    talk.engine.cancel(third)
+    assert talk.hear() == [] and not third.is_open
 
 
 def test_a_request_of_the_server_may_have_a_deadline() -> None:

@@ -269,6 +269,21 @@ def test_anything_gives_an_envelope_or_a_fault(data: bytes) -> None:
         assert encode_error(found.id, found.error).decode()
 
 
+ESCAPES = ["\\ud800", "\\udc00", "\\ud83d\\ude00", "\\u0041", "\\\\", '\\"', "a", "é", "\\u", "\\x", "\\n"]
+
+
+@given(st.lists(st.sampled_from(ESCAPES), max_size=8).map("".join), st.sampled_from(["params", "result", "other"]))
+def test_what_is_let_in_can_be_read_to_its_end(text: str, member: str) -> None:
+    data = f'{{"jsonrpc":"2.0","id":1,"method":"m","{member}":["{text}"]}}'.encode()
+    try:
+        msgspec.json.decode(data)
+        is_json = True
+    except msgspec.DecodeError:
+        is_json = False
+    found = decode(data, LIMITS)
+    assert is_json is not (isinstance(found, Malformed) and found.error.code == PARSE)
+
+
 @given(
     st.fixed_dictionaries(
         {"jsonrpc": st.just("2.0"), "id": st.integers(-(2**63), 2**63 - 1) | st.text(max_size=20), "method": st.text()},

@@ -21,10 +21,12 @@ from protocol import (
     ElicitParams,
     EmptyParams,
     EmptyResult,
+    Dialect,
     Era,
     ErrorCode,
     ErrorObject,
     Failure,
+    Holder,
     InputRequest,
     LocalProtocolError,
     MethodSpec,
@@ -40,7 +42,9 @@ from protocol import (
     ServerCapabilities,
     ServerEngine,
     StateSealer,
+    TaskTable,
     TextContent,
+    TimedOut,
     Tool,
     ToolsCapability,
     Violation,
@@ -180,6 +184,16 @@ def test_results_have_the_shape_of_the_negotiated_revision(revision: Revision) -
         talk.engine.send_result(talk.take(Request), prepared)
         talk.say(call(3, revision))
     assert prepared.sealed == {revision.name: b'{"content":[{"type":"text","text":"ok"}]}'}
+
+
+def test_a_shared_result_is_encoded_once_for_each_revision() -> None:
+    prepared = Prepared(SOME_TEXT)
+    talk = server(R2025_11)
+    for revision in (R2026, R2026, R2025_11):
+        talk.say(call(1, revision))
+        talk.engine.send_result(talk.take(Request), prepared)
+        assert ("resultType" in talk.hear()[0]["result"]) is (revision is R2026)
+    assert set(prepared.sealed) == {R2026.name, R2025_11.name}
 
 
 @rule(57)
@@ -669,17 +683,6 @@ def test_nothing_is_sent_for_a_cancelled_request(revision: Revision) -> None:
     assert talk.hear()[0]["id"] == "1"
 
 
-@rule(51)
-def test_not_even_what_waited_to_be_sent_is_sent_after_a_cancellation() -> None:
-    talk = server()
-    talk.say(call(1, R2026, progressToken="t"), call(2, R2026, progressToken="u"))
-    first, second = talk.take(Request), talk.take(Request)
-    talk.engine.send_progress(first, 1)
-    talk.engine.send_progress(second, 1)
-    (left,) = talk.say(notification("notifications/cancelled", {"requestId": 1}))
-    assert left["params"]["progressToken"] == "u"
-
-
 def test_a_lower_layer_may_withdraw_a_request() -> None:
     talk = server()
     talk.say(call(1, R2026))
@@ -857,6 +860,11 @@ def test_a_server_may_ping_a_handshake_client() -> None:
     assert message == request(1, "ping") and talk.pipe.next_deadline() == 4.0
     talk.say(result(1, {}))
     assert talk.take(Result).call is open_call
+    late = talk.engine.ping(deadline=4.0)
+    talk.hear()
+    talk.pipe.handle_deadline(4.0)
+    assert talk.take(TimedOut).call is late
+    assert talk.hear() == [notification("notifications/cancelled", {"requestId": 2, "reason": "timed out"})]
     with pytest.raises(LocalProtocolError):
         server().engine.ping()
 
@@ -900,7 +908,8 @@ def test_list_changes_are_announced_once_if_declared_and_initialized(revision: R
     talk.say(initialize(revision))
     talk.engine.publish(TOOLS)
     assert talk.hear() == []
-    talk.say(notification("notifications/initialized"))
+    # What changed in between is told as soon as it may be, or the client would never know.
+    assert talk.say(notification("notifications/initialized")) == [notification("notifications/tools/list_changed")]
     for _ in range(3):
         talk.engine.publish(TOOLS)
     talk.engine.publish(PROMPTS)
@@ -940,6 +949,27 @@ def test_only_what_the_server_can_tell_is_acknowledged() -> None:
     assert ack["params"]["notifications"] == {"toolsListChanged": True}
 
 
+@rule(44)
+def test_tasks_are_watched_only_where_both_sides_have_them() -> None:
+    able = server(capabilities=ServerCapabilities(extensions={EXTENSION: {}}))
+    (refusal,) = able.say(listen(1, taskIds=["t"]))
+    assert refusal["error"]["code"] == ErrorCode.MISSING_CLIENT_CAPABILITY
+    (ack,) = able.say(listen(2, tasks=True, taskIds=["t", "t"]))
+    assert ack["params"]["notifications"] == {"taskIds": ["t"]}
+    able.engine.publish(ChangeNotice(ChangeKind.TASK, "t", b'{"taskId":"t"}'))
+    able.engine.publish(ChangeNotice(ChangeKind.TASK, "u", b'{"taskId":"u"}'))
+    (told,) = able.hear()
+    assert told["method"] == "notifications/tasks" and told["params"]["taskId"] == "t"
+    (ack,) = server().say(listen(3, tasks=True, taskIds=["t"]))
+    assert ack["params"]["notifications"] == {}
+    # A server that keeps tasks honours only those of whoever asks.
+    table = TaskTable(lambda: "mine")
+    table.create(Holder(None, Dialect.EXTENSION), 0.0)
+    keeping = server(capabilities=ServerCapabilities(extensions={EXTENSION: {}}), tasks=table)
+    (ack,) = keeping.say(listen(4, tasks=True, taskIds=["mine", "other"]))
+    assert ack["params"]["notifications"] == {"taskIds": ["mine"]}
+
+
 @rule(182)
 def test_a_subscription_carries_no_progress() -> None:
     talk = server()
@@ -954,11 +984,10 @@ def test_a_subscription_carries_no_progress() -> None:
 def test_a_cancelled_subscription_hears_nothing_more() -> None:
     talk = server()
     talk.say(listen(1), listen(2))
+    assert talk.say(notification("notifications/cancelled", {"requestId": 1})) == []
     talk.engine.publish(TOOLS)
-    (left,) = talk.say(notification("notifications/cancelled", {"requestId": 1}))
+    (left,) = talk.hear()
     assert left["params"]["_meta"][f"{IO}subscriptionId"] == 2
-    talk.engine.publish(TOOLS)
-    assert len(talk.hear()) == 1
 
 
 @rule(147, 183)
