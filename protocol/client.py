@@ -81,8 +81,7 @@ class ClientEngine(Engine):
 
     def __init__(self, profile: ClientProfile) -> None:
         super().__init__(profile.limits)
-        self.profile = profile
-        self.state = Negotiation.IDLE
+        self.profile, self.state = profile, Negotiation.IDLE
         self.context: Context | None = None
         """What is known of the server once `Ready`."""
         self._speaking: Revision = profile.revisions[-1]
@@ -489,8 +488,7 @@ class ClientEngine(Engine):
         )
         if deadline is not None:
             self._deadlines.arm(call, deadline)
-        body = self._stamped(call)
-        self._emit_request(call, body[:-1] + retry_members(needed, responses) + b"}")
+        self._emit_request(call, self._stamped(call)[:-1] + retry_members(needed, responses) + b"}")
         return call
 
     def send_result(self, request: Request, result: Struct | Raw) -> None:
@@ -595,9 +593,8 @@ class ClientEngine(Engine):
         if not self.closed:
             if self.state is not Negotiation.READY:
                 self.state = Negotiation.FAILED
-            for subscription in list(self._watches.subscriptions):
-                if subscription.id not in self._calls:
-                    lost = error or ErrorObject(ErrorCode.INTERNAL_ERROR, "connection closed")
-                    self._drop(subscription, lost)
+            lost = error or ErrorObject(ErrorCode.INTERNAL_ERROR, "connection closed")
+            for subscription in [s for s in self._watches.subscriptions if s.id not in self._calls]:
+                self._drop(subscription, lost)
         super()._close(error)
         self._watches.waiting.clear()

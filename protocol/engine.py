@@ -319,6 +319,9 @@ class Engine(ABC):
         spec = METHODS.get(method)
         if spec is not None and (spec.is_request or not spec.sender & self.role):
             raise LocalProtocolError(f"{method} is not a notification of this side")
+        revision = self._revision if related_to is None else related_to.context.revision
+        if spec is not None and revision is not None and method not in revision.methods:
+            raise LocalProtocolError(f"{method} does not exist in revision {revision.name}")
         if related_to is not None and related_to.state is not RequestState.OPEN:
             return
         self._notify(method, params, related_to=None if related_to is None else related_to.id)

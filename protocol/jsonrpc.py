@@ -126,7 +126,7 @@ def _is_plain_request(envelope: Envelope, data: bytes, limits: Limits) -> bool:
     method, params, request_id = envelope.method, envelope.params, envelope.id
     if params is UNSET or method is UNSET or envelope.jsonrpc != "2.0" or len(method) > limits.method_bytes:
         return False
-    if not 0 <= request_id < 10**15:
+    if not 0 <= request_id < 10**15:  # type: ignore[operator]
         return False
     # The lengths of the members and of what stands between them leave no room for another.
     return len(data) == len('{"jsonrpc":"2.0","id":,"method":"","params":}') + len(str(request_id)) + len(method) + len(

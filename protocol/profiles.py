@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct
 
 from . import meta, model
 from .capabilities import ClientCapabilities, ServerCapabilities, has
@@ -24,6 +24,13 @@ _OWN_CALLS = {"initialize": "start", "subscriptions/listen": "listen"}
 """Calls that the engine makes itself, and the method that makes them."""
 
 
+def _check_extensions(declared: ClientCapabilities | ServerCapabilities) -> None:
+    """Raise ValueError for the name of an extension that is none — 2026-07-28 basic/versioning#extensions."""
+    for name in () if declared.extensions is UNSET else declared.extensions:
+        if not meta.is_extension_id(name):
+            raise ValueError(f"{name!r} is no name of an extension: it needs a prefix, as in `com.example/name`")
+
+
 class ServerProfile:
     """What one server is: shared by all its engines, never changed.
 
@@ -38,6 +45,9 @@ class ServerProfile:
         cache_hints: `(ttlMs, cacheScope)` by method, for cacheable results that carry none; default `(0, "private")`.
         methods: rows for methods beyond the specification's.
         cancels_listens: send `notifications/cancelled` before the result when the server ends a subscription.
+
+    Raises:
+        ValueError: an extension's name is none.
     """
 
     def __init__(
@@ -56,6 +66,7 @@ class ServerProfile:
     ) -> None:
         self.info = info
         self.capabilities = capabilities or ServerCapabilities()
+        _check_extensions(self.capabilities)
         self.revisions = tuple(sorted(revisions, key=REVISIONS.index))
         self.instructions = instructions
         self.limits = limits
@@ -108,6 +119,9 @@ class ClientProfile:
         revisions: which revisions are spoken, by default all.
         limits: bounds on what one server can make an engine hold.
         sends_info: name the client in every envelope request.
+
+    Raises:
+        ValueError: there is no revision, or an extension's name is none.
     """
 
     def __init__(
@@ -121,6 +135,7 @@ class ClientProfile:
     ) -> None:
         self.info = info
         self.capabilities = capabilities or ClientCapabilities()
+        _check_extensions(self.capabilities)
         self.revisions = tuple(sorted(revisions, key=REVISIONS.index))
         if not self.revisions:
             raise ValueError("a client speaks at least one revision")

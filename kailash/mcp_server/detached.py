@@ -159,7 +159,10 @@ class TaskContext(Context):
 
     def progress(self, progress: float, total: float | None = None, message: str | None = None) -> Told:
         """Tell how far the work has come: with the call's token in 2025-11-25, else as the task's status message."""
-        if self._run.record.holder.dialect is Dialect.CORE:
+        record = self._run.record
+        if record.is_terminal:
+            return Told(None, False)
+        if record.holder.dialect is Dialect.CORE:
             return self._tell(lambda: self._runner.tell_progress(self._run, progress, total, message))
         self._runner.note_progress(self._run, progress, message)
         return Told(None, False)
@@ -167,7 +170,7 @@ class TaskContext(Context):
     def log(self, level: LoggingLevel, data: Any, logger: str | None = None) -> Told:
         """Log, where tasks may: the extension has no log messages."""
         run, engine = self._run, self._session.engine
-        if run.record.holder.dialect is Dialect.EXTENSION:
+        if run.record.holder.dialect is Dialect.EXTENSION or run.record.is_terminal:
             return Told(None, False)
         plain = to_jsonable(data)
         tag = related_tag(run.record)

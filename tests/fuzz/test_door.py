@@ -38,12 +38,29 @@ GOOD = [
     line(notification("notifications/progress", {"progressToken": 1, "progress": 1})),
     line(notification("notifications/message", {"level": "info", "data": None})),
     line([request(5, "ping"), notification("x"), result(1, {})]),
-    line(result(1, {"protocolVersion": R2025_11.name, "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}})),
+    line(
+        result(1, {"protocolVersion": R2025_11.name, "capabilities": {}, "serverInfo": {"name": "s", "version": "1"}})
+    ),
     line(result(1, {"supportedVersions": [R2026.name], "capabilities": {}, "resultType": "complete"})),
     line({"jsonrpc": "2.0", "id": 1, "error": {"code": -32022, "message": "", "data": {"supported": [R2026.name]}}}),
     line({"jsonrpc": "2.0", "error": {"code": 1, "message": "m"}}),
 ]
-FRAGMENTS = [b"\n", b"\r\n", b"{", b"}", b"[", b'"', b",", b":", b"null", b"1e999", b"\\ud800", b"\xff", b"\xef\xbb\xbf", b"\x00"]
+FRAGMENTS = [
+    b"\n",
+    b"\r\n",
+    b"{",
+    b"}",
+    b"[",
+    b'"',
+    b",",
+    b":",
+    b"null",
+    b"1e999",
+    b"\\ud800",
+    b"\xff",
+    b"\xef\xbb\xbf",
+    b"\x00",
+]
 FRAGMENTS += [b'"id":', b'"method":"ping"', b'"jsonrpc":"2.0"', b'"_meta":{}', b" ", b"9" * 40]
 
 
@@ -83,7 +100,9 @@ def ready_client(revision: Revision = R2025_11) -> Pipe:
     engine.start()
     pipe = Pipe(engine)
     info = {"name": "s", "version": "1"}
-    pipe.receive_data(line(result(1, {"protocolVersion": revision.name, "capabilities": {"tools": {}}, "serverInfo": info})) + b"\n")
+    pipe.receive_data(
+        line(result(1, {"protocolVersion": revision.name, "capabilities": {"tools": {}}, "serverInfo": info})) + b"\n"
+    )
     engine.send_request("tools/list")
     pipe.data_to_send()
     return pipe

@@ -7,7 +7,16 @@ from typing import Any
 
 import msgspec
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+)
 
 from protocol import (
     REVISIONS,
@@ -82,7 +91,11 @@ class Engines(RuleBasedStateMachine):
                 "tools/call", CallToolParams(name="t"), progress=progress, deadline=deadline, log_level="info"
             )
         except LocalProtocolError:
-            assert self.pair.is_cut or self.pair.client_engine.closed or len(self.pair.client_engine.open_calls) >= LIMITS["calls"]
+            assert (
+                self.pair.is_cut
+                or self.pair.client_engine.closed
+                or len(self.pair.client_engine.open_calls) >= LIMITS["calls"]
+            )
             return multiple()
         assert call.id not in [each.id for each in self.started]
         self.started.append(call)
@@ -260,7 +273,11 @@ class Engines(RuleBasedStateMachine):
 
     @invariant()
     def every_call_is_open_or_ended_once(self) -> None:
-        waiting = {event.call.id for event in self.pair.client_events if isinstance(event, (*ENDINGS, Subscribed)) and hasattr(event, "call")}
+        waiting = {
+            event.call.id
+            for event in self.pair.client_events
+            if isinstance(event, (*ENDINGS, Subscribed)) and hasattr(event, "call")
+        }
         for call in self.started:
             ended = call.id in self.endings or call.id in self.cancelled_calls or call.id in waiting
             assert call.is_open is not ended

@@ -48,7 +48,9 @@ class Negotiations(RuleBasedStateMachine):
 
     @rule(data=st.data(), offered=versions)
     def discover(self, data: Any, offered: list[str]) -> None:
-        self.answer(data, {"supportedVersions": offered, "capabilities": {}, "resultType": "complete"}, "server/discover")
+        self.answer(
+            data, {"supportedVersions": offered, "capabilities": {}, "resultType": "complete"}, "server/discover"
+        )
 
     @rule(data=st.data(), chosen=st.sampled_from(NAMES))
     def initialize_(self, data: Any, chosen: str) -> None:

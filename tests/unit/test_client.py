@@ -221,7 +221,9 @@ def test_a_malformed_error_fails_its_call(revision: Revision, value: Any) -> Non
 
 
 @rule(5)
-@pytest.mark.parametrize("members", [{"result": {}, "error": {"code": 1, "message": ""}}, {"result": {}, "jsonrpc": "1"}])
+@pytest.mark.parametrize(
+    "members", [{"result": {}, "error": {"code": 1, "message": ""}}, {"result": {}, "jsonrpc": "1"}]
+)
 def test_a_malformed_response_fails_its_call(members: Any) -> None:
     talk = client(R2025_11)
     call = ask(talk)[0]
@@ -466,7 +468,9 @@ def test_changes_are_told_apart_by_their_subscription() -> None:
     talk = client(R2026)
     one, two = talk.engine.listen(EVERYTHING), talk.engine.listen(EVERYTHING, deadline=4.0)
     first, second = talk.hear()
-    assert first["method"] == "subscriptions/listen" and first["params"]["notifications"]["resourceSubscriptions"] == ["a:1"]
+    assert first["method"] == "subscriptions/listen" and first["params"]["notifications"]["resourceSubscriptions"] == [
+        "a:1"
+    ]
     assert f"{IO}protocolVersion" in first["params"]["_meta"] and first["id"] != second["id"]
     talk.say(acknowledged(two.id, toolsListChanged=True), acknowledged(one.id, resourceSubscriptions=["a:1"]))
     assert [talk.take(Subscribed).subscription for _ in range(2)] == [two, one]
@@ -791,7 +795,9 @@ def test_a_modern_client_answers_nothing() -> None:
 def test_batches_are_heard_where_they_exist_and_never_sent() -> None:
     talk = client(R2025_03)
     one, two = ask(talk)[0], ask(talk)[0]
-    (answers,) = talk.say([result(two.id, {"content": []}), result(one.id, {"content": []}), request(9, "ping"), request(8, "x")])
+    (answers,) = talk.say(
+        [result(two.id, {"content": []}), result(one.id, {"content": []}), request(9, "ping"), request(8, "x")]
+    )
     assert [talk.take(Result).call for _ in range(2)] == [two, one]
     assert [(answer["id"], "error" in answer) for answer in answers] == [(9, False), (8, True)]
     assert talk.say([{"id": 1}, 5]) == []

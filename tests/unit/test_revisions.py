@@ -72,8 +72,16 @@ def test_a_revision_differs_from_the_one_it_comes_from() -> None:
 def test_older_revisions_step_further_down() -> None:
     tool = Tool(name="t", input_schema={"type": "object"}, title="T", icons=[], output_schema={"type": "object"})
     written = [revision.downgrades.get(Tool, lambda value: value)(tool) for revision in REVISIONS]
-    members = [{name for name in ("title", "icons", "output_schema", "annotations") if getattr(each, name)} for each in written]
-    assert members == [set(), {"annotations"}, {"title", "output_schema"}, {"title", "output_schema"}, {"title", "output_schema"}]
+    members = [
+        {name for name in ("title", "icons", "output_schema", "annotations") if getattr(each, name)} for each in written
+    ]
+    assert members == [
+        set(),
+        {"annotations"},
+        {"title", "output_schema"},
+        {"title", "output_schema"},
+        {"title", "output_schema"},
+    ]
     assert CallToolResult in R2024.downgrades and ErrorCode not in R2024.downgrades
     assert [len(revision.downgrades) for revision in REVISIONS] == sorted(
         (len(list(revision.downgrades)) for revision in REVISIONS), reverse=True

@@ -15,10 +15,12 @@ from protocol import (
     Cancelled,
     ChangeKind,
     ChangeNotice,
+    ClientCapabilities,
     Closed,
     CompleteResult,
     CreateMessageParams,
     ElicitParams,
+    ElicitCompleteParams,
     EmptyParams,
     EmptyResult,
     Dialect,
@@ -59,7 +61,9 @@ from tests.pair import (
     R2026,
     SERVER_CAN,
     SOME_TEXT,
+    EnginePair,
     Talk,
+    client_profile,
     envelope_meta,
     enveloped,
     failure,
@@ -742,7 +746,9 @@ ROOTS = InputRequest("roots/list", EmptyParams())
     ],
 )
 @pytest.mark.parametrize("revision", [R2025_11, R2026], ids=lambda revision: revision.name)
-def test_a_client_is_asked_only_what_it_declared(revision: Revision, declared: Any, question: Any, lacking: Any) -> None:
+def test_a_client_is_asked_only_what_it_declared(
+    revision: Revision, declared: Any, question: Any, lacking: Any
+) -> None:
     talk = server(revision, declared=declared) if revision is R2025_11 else server()
     meta = {f"{IO}clientCapabilities": declared} if revision is R2026 else {}
     talk.say(call(1, revision, **meta))
@@ -793,7 +799,11 @@ def test_a_handshake_client_is_asked_by_requests(revision: Revision) -> None:
 def test_a_modern_client_is_asked_by_an_answer() -> None:
     talk = server()
     able = {f"{IO}clientCapabilities": {"elicitation": {"url": {}}, "roots": {}}}
-    for method, params in (("tools/call", {"name": "t"}), ("prompts/get", {"name": "p"}), ("resources/read", {"uri": "a:b"})):
+    for method, params in (
+        ("tools/call", {"name": "t"}),
+        ("prompts/get", {"name": "p"}),
+        ("resources/read", {"uri": "a:b"}),
+    ):
         talk.say(call(1, R2026, params, method=method, **able))
         asked = talk.take(Request)
         assert talk.engine.ask(asked, {"v": VISIT, "r": ROOTS}) == []
@@ -827,7 +837,12 @@ def test_state_comes_back_sealed_or_not_at_all() -> None:
     retry = {"name": "t", "arguments": {"a": 1}, "requestState": state}
     talk.say(call(2, R2026, retry))
     assert talk.engine.read_state(talk.take(Request), now=101.0) == b"state"
-    for changed in ({"requestState": state[:-4] + "AAAA"}, {"arguments": {"a": 2}}, {"name": "u"}, {"requestState": "é"}):
+    for changed in (
+        {"requestState": state[:-4] + "AAAA"},
+        {"arguments": {"a": 2}},
+        {"name": "u"},
+        {"requestState": "é"},
+    ):
         talk.say(call(3, R2026, retry | changed))
         with pytest.raises(RemoteProtocolError) as refused:
             talk.engine.read_state(talk.events[-1], now=101.0)
@@ -931,9 +946,17 @@ def test_each_subscription_hears_what_it_asked_for_under_its_own_id() -> None:
     assert acks[0]["params"]["notifications"] == {"toolsListChanged": True, "resourceSubscriptions": ["a:1", "a:2"]}
     tags = [ack["params"]["_meta"][f"{IO}subscriptionId"] for ack in acks]
     assert tags == [1, "1"] and [type(tag) for tag in tags] == [int, str]
-    for notice in (TOOLS, TOOLS, PROMPTS, ChangeNotice(ChangeKind.RESOURCE, "a:1"), ChangeNotice(ChangeKind.RESOURCE, "z")):
+    for notice in (
+        TOOLS,
+        TOOLS,
+        PROMPTS,
+        ChangeNotice(ChangeKind.RESOURCE, "a:1"),
+        ChangeNotice(ChangeKind.RESOURCE, "z"),
+    ):
         talk.engine.publish(notice)
-    heard = [(m["method"].removeprefix("notifications/"), m["params"]["_meta"][f"{IO}subscriptionId"]) for m in talk.hear()]
+    heard = [
+        (m["method"].removeprefix("notifications/"), m["params"]["_meta"][f"{IO}subscriptionId"]) for m in talk.hear()
+    ]
     assert heard == [
         ("tools/list_changed", 1),
         ("tools/list_changed", "1"),
@@ -1189,6 +1212,39 @@ def test_completion_results_pass_in_every_revision() -> None:
     talk.say(request(1, "completion/complete", params))
     talk.engine.send_result(talk.take(Request), CompleteResult(completion=Completion(values=["x"])))
     assert talk.hear() == [result(1, {"completion": {"values": ["x"]}})]
+
+
+@rule(43)
+@pytest.mark.parametrize("name", ["tasks", "", "/x", "vendor.x/", "1.x/y", "a b/c"])
+def test_extensions_are_declared_by_names_with_a_prefix(name: str) -> None:
+    with pytest.raises(ValueError, match="prefix"):
+        server_profile(capabilities=ServerCapabilities(extensions={name: {}}))
+    with pytest.raises(ValueError, match="prefix"):
+        client_profile(capabilities=ClientCapabilities(extensions={name: {}}))
+    assert server_profile(capabilities=ServerCapabilities(extensions={"com.example/x": {}}))
+
+
+@rule(24, 156)
+def test_a_notification_is_sent_only_where_the_revision_has_it() -> None:
+    pair = EnginePair.ready(R2025_11)
+    pair.client_engine.send_request("tools/call", CallToolParams(name="t"))
+    asked = pair.at_server(Request)
+    pair.server_engine.ask(asked, {"v": VISIT})
+    question = pair.at_client(Request)
+    done = ElicitCompleteParams(elicitation_id=question.params.elicitation_id)
+    for params in (done, done, ElicitCompleteParams(elicitation_id="never")):
+        # A client is told, may know the id or not, and answers nothing.
+        pair.server_engine.send_notification("notifications/elicitation/complete", params)
+        before = len(pair.to_server)
+        heard = pair.at_client(Notification)
+        assert heard.params.elicitation_id == params.elicitation_id
+        assert len(pair.to_server) == before and question.is_open
+    for revision in (R2025_06, R2026):
+        talk = server(revision)
+        talk.say(call(1, revision))
+        with pytest.raises(LocalProtocolError):
+            talk.engine.send_notification("notifications/elicitation/complete", done, related_to=talk.take(Request))
+        assert talk.hear() == []
 
 
 def test_a_sealer_needs_real_keys() -> None:

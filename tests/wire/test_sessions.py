@@ -68,7 +68,9 @@ def serve(engine: Any, event: Event) -> None:
         case "tools/call" if event.params.name == "greet":
             engine.send_progress(event, 0.5, 1, "half way")
             engine.send_log(event, "info", "greeting", "server")
-            engine.send_result(event, CallToolResult(content=[TextContent(text="hello\nΩ")], structured_content={"a": 1}))
+            engine.send_result(
+                event, CallToolResult(content=[TextContent(text="hello\nΩ")], structured_content={"a": 1})
+            )
         case "tools/call" if event.params.name == "ask" and event.params.input_responses is msgspec.UNSET:
             questions = dict(QUESTIONS)
             if engine.missing_for(event, {"q": ASK}) == {}:
@@ -78,7 +80,9 @@ def serve(engine: Any, event: Event) -> None:
             engine.send_result(event, CallToolResult(content=[TextContent(text="asked")]))
         case "tools/call" if event.params.name == "ask":
             engine.read_state(event, now=1.0)
-            engine.send_result(event, CallToolResult(content=[TextContent(text=" ".join(event.params.input_responses))]))
+            engine.send_result(
+                event, CallToolResult(content=[TextContent(text=" ".join(event.params.input_responses))])
+            )
         case "tools/call" if event.params.name == "slow":
             pass
         case _:
