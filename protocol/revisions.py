@@ -113,6 +113,9 @@ _R2024_11_05 = Revision(
         }
     ),
     error_ids_required=True,
+    forbidden_codes=frozenset(
+        {ErrorCode.HEADER_MISMATCH, ErrorCode.MISSING_CLIENT_CAPABILITY, ErrorCode.URL_ELICITATION_REQUIRED}
+    ),
     fault_codes=MappingProxyType({Fault.RESOURCE_NOT_FOUND: ErrorCode.RESOURCE_NOT_FOUND}),
     # There is no `completions` capability yet — 2024-11-05 schema, ServerCapabilities
     requires=MappingProxyType({"completion/complete": None}),
@@ -128,6 +131,7 @@ _R2025_11_25 = _R2025_06_18.evolve(
     elicitation_ids=True,
     task_params=True,
     error_ids_required=False,
+    forbidden_codes=frozenset({ErrorCode.HEADER_MISMATCH, ErrorCode.MISSING_CLIENT_CAPABILITY}),
     add=(
         "notifications/elicitation/complete",
         "tasks/get",

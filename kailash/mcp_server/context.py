@@ -329,7 +329,9 @@ class Context:
         session, request = self._session, self.request
         lacking = session.engine.missing_for(request, {"": question})
         if lacking:
-            raise RequestError(
+            # Where a code of the protocol says so the request ends in it; elsewhere it is a failure like any other.
+            kind = MCPError if request.context.can_call_peer else RequestError
+            raise kind(
                 f"the client did not declare {', '.join(lacking)}",
                 error_code=MCPErrorCode.MISSING_CLIENT_CAPABILITY,
                 data={"requiredCapabilities": lacking},

@@ -92,7 +92,10 @@ LIMIT = 4 * MEGABYTE
 
 def padded(size: int) -> bytes:
     """Return a good call of exactly `size` bytes."""
-    head, tail = b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"message":"', b'"}}}'
+    head, tail = (
+        b'{"jsonrpc":"2.0","id":7,"method":"tools/call","params":{"name":"echo","arguments":{"message":"',
+        b'"}}}',
+    )
     return head + b"x" * (size - len(head) - len(tail)) + tail
 
 
@@ -127,13 +130,15 @@ def padded(size: int) -> bytes:
         (padded(LIMIT + 1), -32600, None),
         (padded(20 * MEGABYTE), -32600, None),
     ],
-    ids=lambda value: (value[:40].decode("ascii", "replace") if isinstance(value, bytes) else None),
+    ids=lambda value: value[:40].decode("ascii", "replace") if isinstance(value, bytes) else None,
 )
 def test_bad_input_gets_its_error_and_the_next_request_is_answered(wire: Wire, line: bytes, code: int, id: Any) -> None:
     wire.initialize()
     wire.write(line + b"\n")
     answer = wire.read()
-    assert answer["jsonrpc"] == "2.0" and answer["error"]["code"] == code and isinstance(answer["error"]["message"], str)
+    assert (
+        answer["jsonrpc"] == "2.0" and answer["error"]["code"] == code and isinstance(answer["error"]["message"], str)
+    )
     assert answer.get("id") == id and ("id" in answer) == (id is not None)
     assert wire.is_alive()
 
@@ -187,7 +192,14 @@ def test_nothing_but_messages_is_on_the_wire(wire: Wire) -> None:
 def test_end_of_input_ends_the_server_after_everything_read_is_answered(wire: Wire) -> None:
     wire.initialize()
     for id in range(20):
-        wire.write({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": {"name": "slow_thread", "arguments": {"seconds": 0.05}}})
+        wire.write(
+            {
+                "jsonrpc": "2.0",
+                "id": id,
+                "method": "tools/call",
+                "params": {"name": "slow_thread", "arguments": {"seconds": 0.05}},
+            }
+        )
     # The last one has no newline.
     wire.write(b'{"jsonrpc":"2.0","id":20,"method":"ping"}')
     assert wire.end() == 0
@@ -252,7 +264,9 @@ async def test_calls_in_flight_fail_at_once_when_the_child_dies(revision: str) -
         except MCPError as error:
             failures.append(error)
 
-    async with MCPClient(COMMAND, revisions=[revision], log_level="info", log_handler=lambda log: started.set()) as client:
+    async with MCPClient(
+        COMMAND, revisions=[revision], log_level="info", log_handler=lambda log: started.set()
+    ) as client:
         started = anyio.Event()
         with anyio.fail_after(10):
             async with anyio.create_task_group() as group:
@@ -290,7 +304,10 @@ async def test_children_inherit_an_allow_list_and_what_is_given(monkeypatch: pyt
     ("config", "match"),
     [
         ({"command": "no-such-command-anywhere"}, "no-such-command-anywhere.*not found"),
-        ({"command": sys.executable, "args": ["-c", "import sys; sys.exit('bad config')"]}, "exited with status 1.*bad config"),
+        (
+            {"command": sys.executable, "args": ["-c", "import sys; sys.exit('bad config')"]},
+            "exited with status 1.*bad config",
+        ),
         ({"transport": "stdio"}, '"command"'),
         ({"transport": "smoke", "command": "x"}, "smoke.*available: stdio"),
         ({"command": "x", "cwd": "/no/such/folder"}, "not a directory"),
@@ -388,7 +405,12 @@ def test_mcp_servers_files_are_read_in_their_spellings(tmp_path: Path, monkeypat
         json.dumps(
             {
                 "mcpServers": {
-                    "local": {**COMMAND, "env": {"K": "${TOKEN}", "L": "${NONE:-d}"}, "timeout": 30000, "autoApprove": []},
+                    "local": {
+                        **COMMAND,
+                        "env": {"K": "${TOKEN}", "L": "${NONE:-d}"},
+                        "timeout": 30000,
+                        "autoApprove": [],
+                    },
                     "off": {"command": "x", "disabled": True},
                 }
             }

@@ -1,4 +1,4 @@
-"""Tasks between our server and our client, in both dialects: how they come to be, whose they are, how they are found."""
+"""Tasks between our server and our client: how they come to be, whose they are, how they are found and fetched."""
 
 from typing import Any
 

@@ -10,7 +10,6 @@ from kailash.mcp_server import Context, MCPClient, MCPError, MCPErrorCode, MCPSe
 from kailash.mcp_server.errors import RequestTimeoutError
 from protocol.params import UpdateTaskParams
 from protocol.results import CallToolResult
-from protocol.revisions import REVISIONS
 from protocol.types import Task, TextContent
 from tests.requirements import rule
 
@@ -20,8 +19,6 @@ from .conftest import NEWEST as EXTENSION
 from .conftest import Join
 
 pytestmark = pytest.mark.anyio
-
-OLDER = [revision.name for revision in REVISIONS[:-2]]
 
 
 @pytest.fixture

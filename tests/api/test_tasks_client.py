@@ -10,7 +10,6 @@ from protocol.capabilities import ClientCapabilities
 from protocol.events import Failure, Progress, Violation
 from protocol.methods import TASKS_EXTENSION
 from protocol.params import CallToolParams, PaginatedParams
-from protocol.revisions import REVISIONS
 from protocol.types import TaskMetadata
 from tests.pair import R2025_11, R2026, client, result
 from tests.requirements import rule
@@ -22,8 +21,6 @@ from .conftest import Join
 from .scripted import ScriptedServer
 
 pytestmark = pytest.mark.anyio
-
-OLDER = [revision.name for revision in REVISIONS[:-2]]
 
 
 @pytest.fixture

@@ -46,7 +46,11 @@ def test_what_distinguishes_them() -> None:
     assert with_("version_header") == [R2025_06, R2025_11, R2026]
     assert with_("primes_streams") == with_("elicitation_ids") == with_("task_params") == [R2025_11]
     assert with_("tool_error_results") == [R2025_11, R2026]
-    assert with_("result_types") == with_("forbidden_codes") == [R2026]
+    assert with_("result_types") == [R2026]
+    # A code is sent only where it is defined.
+    assert [r for r in REVISIONS if -32042 not in r.forbidden_codes] == [R2025_11]
+    assert [r for r in REVISIONS if -32021 not in r.forbidden_codes] == [R2026]
+    assert [r for r in REVISIONS if -32002 in r.forbidden_codes] == [R2026]
     assert with_("error_ids_required") == [R2024, R2025_03, R2025_06]
     not_found = [revision.fault_codes[Fault.RESOURCE_NOT_FOUND] for revision in REVISIONS]
     assert not_found == [ErrorCode.RESOURCE_NOT_FOUND] * 4 + [ErrorCode.INVALID_PARAMS]
