@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: run the questions, print one table a question with the ratios, machine and versions beside."""
+"""`python -m benchmarks`: run the questions, print a table for each with its ratios."""
 
 import argparse
 import json
@@ -48,18 +48,17 @@ def show(figures: list[Figure]) -> str:
         by_name = {figure.subject: figure.value for figure in rows}
         sdk = by_name.get("mcp 2.3.0")
         floor = by_name.get("bare (floor)")
-        body = []
-        for figure in rows:
-            body.append(
-                [
-                    figure.subject,
-                    f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:,.1f}",
-                    figure.unit,
-                    f"{figure.value / sdk:.2f}x" if sdk else "",
-                    f"{figure.value / floor:.2f}x" if floor else "",
-                    "  ".join(f"{key} {value:,.2f}" for key, value in figure.detail.items()),
-                ]
-            )
+        body = [
+            [
+                figure.subject,
+                f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:,.1f}",
+                figure.unit,
+                f"{figure.value / sdk:.2f}x" if sdk else "",
+                f"{figure.value / floor:.2f}x" if floor else "",
+                "  ".join(f"{key} {value:,.2f}" for key, value in figure.detail.items()),
+            ]
+            for figure in rows
+        ]
         tables.append(table(question, ["", "value", "unit", "of mcp 2.3.0", "of the floor", ""], body))
     return "\n\n".join(tables)
 

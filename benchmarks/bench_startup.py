@@ -14,7 +14,7 @@ from .loads import INITIALIZE, INITIALIZED, call
 
 
 def prepare() -> None:
-    """Compile our packages as an installation does; a checkout whose sources just changed would compile at each start."""
+    """Compile our packages as an installation does; a changed checkout would compile at each start."""
     home = Path(__file__).parent.parent
     for package in ("protocol", "kailash"):
         compileall.compile_dir(home / package, quiet=1)

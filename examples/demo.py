@@ -1,4 +1,4 @@
-"""Starts `demo_server.py` over stdio and uses all of it, in the newest revision and in the oldest handshake's newest."""
+"""Starts `demo_server.py` over stdio and uses all of it, in the newest revision of each era."""
 
 import sys
 import time

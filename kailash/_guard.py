@@ -11,7 +11,7 @@ __all__ = ["check"]
 
 
 def check() -> None:
-    """Raise an ImportError that names the file, if another `protocol` would be imported than the one beside `kailash`."""
+    """Raise an ImportError naming the file, if another `protocol` than the one beside `kailash` would be imported."""
     here = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
     ours = os.path.join(here, "protocol", "__init__.py")
     loaded = sys.modules.get("protocol")

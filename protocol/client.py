@@ -582,7 +582,7 @@ class ClientEngine(Engine):
         self._outgoing.append(Outgoing(encode_notification("notifications/cancelled", data), cancels=call))
 
     def _call_of_token(self, token: int | str) -> Call | None:
-        # "The progress token remains valid … until the task reaches a terminal status" — 2025-11-25 basic/utilities/progress
+        # "The progress token remains valid … until the task reaches a terminal status" — basic/utilities/progress
         return super()._call_of_token(token) or self._followed.get(token)
 
     def unfollow(self, call: Call) -> None:

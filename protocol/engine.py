@@ -1,7 +1,7 @@
 """The message-level machine both roles share: ids, correlation, cancellation, progress, deadlines, limits.
 
 One engine owns exactly one JSON-RPC id space per direction. Order of use: `receive_message` → `messages_to_send` →
-`events_received`. Nothing here knows sockets, clocks or tasks; whoever owns the clock passes `now` and absolute deadlines.
+`events_received`. Nothing here knows sockets, clocks or tasks; whoever owns the clock passes `now` and deadlines.
 
 Inbound requests:  OPEN ─send_result/send_error→ ANSWERED,  OPEN ─peer cancels, connection ends→ CANCELLED.
 Outbound calls:    open ─reply→ Result | Failure | InputRequired,  ─deadline→ TimedOut,  ─cancel→ (silence).
@@ -108,7 +108,7 @@ class Engine(ABC):
         self.receive_eof()
 
     def report_violation(self, error: ErrorObject) -> None:
-        """Take a fault found below the engine (an oversized line, a bad frame): it is answered where the role answers."""
+        """Take a fault found below the engine (an oversized line, a bad frame); answered where the role answers."""
         if not self.closed:
             self._receive_malformed(Malformed(error), None)
 

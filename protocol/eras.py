@@ -2,15 +2,15 @@
 
 Seven hooks, and nothing else in the tree asks which era it is:
 
-| hook      | HandshakeEra (one per engine)                    | EnvelopeEra (one per profile)                          |
-|-----------|--------------------------------------------------|--------------------------------------------------------|
-| `claims`  | what the other does not                          | `_meta` names a protocolVersion, or only it has it      |
-| `admit`   | lifecycle table, then the session's context      | required keys → version → context                       |
-| `stamp`   | the caller's `_meta` and the progress token      | version, capabilities, client info, log level as well   |
-| `seal`    | stepped down to the revision                     | resultType, serverInfo, ttlMs and cacheScope            |
-| `ask`     | one server→client request per input              | answers `input_required` with sealed state              |
-| `publish` | once, if declared or subscribed                  | once per matching subscription, tagged                  |
-| `abandon` | `notifications/cancelled`                        | the same, marked so that HTTP closes the stream         |
+| hook      | HandshakeEra (one per engine)                 | EnvelopeEra (one per profile)                    |
+|-----------|-----------------------------------------------|--------------------------------------------------|
+| `claims`  | what the other does not                       | `_meta` names a protocolVersion, or only it has it |
+| `admit`   | lifecycle table, then the session's context   | required keys → version → context                |
+| `stamp`   | the caller's `_meta` and the progress token   | version, capabilities, client info, log level too |
+| `seal`    | stepped down to the revision                  | resultType, serverInfo, ttlMs and cacheScope     |
+| `ask`     | one server→client request per input           | answers `input_required` with sealed state       |
+| `publish` | once, if declared or subscribed               | once per matching subscription, tagged           |
+| `abandon` | `notifications/cancelled`                     | the same, marked so that HTTP closes the stream  |
 
 `stamp` and `abandon` are the client's; they live in `client.py` beside the state they need.
 """

@@ -1,4 +1,4 @@
-"""What a result of the envelope era says it is: complete, a request for input, a task, or nothing that was negotiated."""
+"""What a result of the envelope era says it is: complete, a request for input, a task, or nothing negotiated."""
 
 from collections.abc import Mapping
 

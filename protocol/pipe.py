@@ -1,4 +1,4 @@
-"""Pipe = engine + codec: one peer on one ordered byte stream, whatever carries it. Pure: bytes in, bytes and events out."""
+"""Pipe = engine + codec: one peer on one ordered byte stream. Pure: bytes in, bytes and events out."""
 
 from typing import Protocol
 

@@ -148,7 +148,7 @@ class ServerEngine(Engine):
             self._end_batch_member(batch, data)
 
     def _admit(self, method: str, request_meta: RequestMeta, params: Any) -> Context | ErrorObject:
-        """Classify one message by era and find its context; "each message, no lock" — design of both eras on one pipe."""
+        """Classify one message by era, whatever came before on the channel, and find its context."""
         if not self._envelope.claims(method, request_meta):
             return self._handshake.admit(method, params)
         return (
@@ -506,7 +506,7 @@ class ServerEngine(Engine):
             honoured.task_ids = [task_id for task_id in honoured.task_ids if known.knows(task_id, holder)]
         request.is_listen = True
         self._listeners[request.id] = (request, honoured)
-        # "The server MUST send notifications/subscriptions/acknowledged as the first message" — basic/patterns/subscriptions
+        # "MUST send notifications/subscriptions/acknowledged as the first message" — basic/patterns/subscriptions
         tag = Raw(model.encode({meta.SUBSCRIPTION_ID: request.id}))
         acknowledged = AcknowledgedParams(notifications=honoured, meta=tag)
         self._notify("notifications/subscriptions/acknowledged", acknowledged, related_to=request.id)

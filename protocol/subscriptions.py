@@ -1,4 +1,4 @@
-"""Who hears which change: filters, their narrowing to what a server can tell, and matching. No I/O, no state of its own."""
+"""Who hears which change: filters, their narrowing to what a server can tell, and matching. No state of its own."""
 
 from msgspec import UNSET, Struct
 

@@ -34,8 +34,7 @@ class InputHandlers:
     """The handlers a client was given; what has a handler is declared as a capability.
 
     Args:
-        sampling: gets `CreateMessageParams`; returns a `CreateMessageResult`, or the answer's text. Raises `MCPError` to
-            refuse.
+        sampling: gets `CreateMessageParams`; returns a `CreateMessageResult`, or the answer's text. `MCPError` refuses.
         elicitation: gets `ElicitParams`; returns an `ElicitResult`, a mapping (accepted with this content), `True`
             (accepted), `None` or `False` (declined), or the action's name.
         roots: paths or `file://` URIs, or a function that returns them.

@@ -19,7 +19,7 @@ R = TypeVar("R", bound=Struct)
 
 
 class ToolResult(Mapping[str, Any]):
-    """What a tool answered; also a read-only mapping over its structured content, or over JSON text that is an object."""
+    """What a tool answered; also a read-only mapping over its structured content, or over a JSON object in its text."""
 
     __slots__ = ("_data", "_mapping", "raw")
 

@@ -348,7 +348,7 @@ class ClientSession:
             self._tell(self._followed.get(event.call), event.progress, event.total, event.message)
             return
         now = self.channel.now()
-        # "MAY choose to reset the timeout clock … SHOULD always enforce a maximum timeout" — basic/patterns/cancellation
+        # "MAY choose to reset the timeout clock … SHOULD always enforce a maximum" — basic/patterns/cancellation
         deadline = _sooner(now, pending.options.timeout, pending.ends_at)
         if deadline is not None:
             self.engine.extend(event.call, deadline)

@@ -67,7 +67,7 @@ class ProgressReporter:
 
 
 def create_progress_reporter(name: str, total: float | None = None) -> ProgressReporter:
-    """Return a reporter for the request being handled: `async with create_progress_reporter("load", 100) as progress`."""
+    """Return a reporter for the request being handled: `async with create_progress_reporter("load", 100) as p`."""
     return ProgressReporter(name, total)
 
 

@@ -1,4 +1,4 @@
-"""Tool results that are kept: keyed by tool, canonical arguments and principal; callers that ask at once share one run."""
+"""Tool results that are kept, by tool, canonical arguments and principal; callers that ask at once share one run."""
 
 import time
 from collections.abc import Awaitable, Callable

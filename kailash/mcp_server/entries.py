@@ -1,4 +1,4 @@
-"""What is registered: a function, how it is run, and how its value becomes a result. Tools, resources and prompts share it."""
+"""What tools, resources and prompts share: a function, how it is run, and how its value becomes a result."""
 
 import inspect
 from collections.abc import Callable, Mapping

@@ -120,7 +120,7 @@ class CompletionEntry(Entry):
 
     def __init__(self, fn: Callable[..., Any], ref: str, argument: str, *, blocking: bool | None = None) -> None:
         super().__init__(fn, blocking=blocking, timeout=None)
-        names = [name for name in self.arguments.schema.get("properties", {})]
+        names = list(self.arguments.schema.get("properties", {}))
         if not names:
             raise TypeError("a completion function takes the text typed so far")
         self.ref = ref

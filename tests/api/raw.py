@@ -1,4 +1,4 @@
-"""A peer that speaks raw lines: what is sent is exactly what is written here, what comes back is every line as it came."""
+"""A peer that speaks raw lines: what is sent is what is written here, what comes back is every line as it came."""
 
 import json
 from typing import Any

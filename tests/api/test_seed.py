@@ -1,4 +1,4 @@
-"""The blocks of the seed document, as written (`seed/*.txt`), and what their headings promise, checked over the wire."""
+"""The blocks of the seed document as written (`seed/*.txt`), and what their headings promise, over the wire."""
 
 import ast
 import asyncio

@@ -1,4 +1,4 @@
-"""A real process on real pipes: bad input gets its documented answer, the connection lives on, nothing else is on the wire."""
+"""A real process on real pipes: bad input gets its documented answer, and nothing else is on the wire."""
 
 import json
 import signal
@@ -375,13 +375,14 @@ import json, sys
 for line in sys.stdin:
     message = json.loads(line)
     sys.stdout.buffer.write(b"Welcome!\\n\\xff\\xfe\\n{}\\n[]\\n")
-    body = {'supportedVersions': ['%s'], 'capabilities': {'tools': {}}, 'resultType': 'complete', 'ttlMs': 0, 'cacheScope': 'private'}
+    body = {'resultType': 'complete', 'ttlMs': 0, 'cacheScope': 'private'}
     if message['method'] == 'tools/list':
-        body = {'tools': [], 'resultType': 'complete', 'ttlMs': 0, 'cacheScope': 'private'}
+        body |= {'tools': []}
+    else:
+        body |= {'supportedVersions': ['NEWEST'], 'capabilities': {'tools': {}}}
     sys.stdout.buffer.write(json.dumps({'jsonrpc': '2.0', 'id': message['id'], 'result': body}).encode() + b"\\n")
     sys.stdout.flush()
-"""
-        % NEWEST
+""".replace("NEWEST", NEWEST)
     )
     async with MCPClient({"command": sys.executable, "args": [str(script)]}) as client:
         assert client.protocol_version == NEWEST and await client.list_tools() == []
@@ -390,7 +391,7 @@ for line in sys.stdin:
 def test_the_synchronous_twin() -> None:
     with SyncMCPClient(COMMAND) as one, SyncMCPClient(COMMAND) as two:
         assert one.call_tool("echo", {"message": "1"}).data == "1"
-        assert [tool.name for tool in two.list_tools()][0] == "echo"
+        assert two.list_tools()[0].name == "echo"
         with pytest.raises(MCPError, match="unknown tool"):
             one.call_tool("nope")
         one.ping()

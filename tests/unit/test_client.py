@@ -39,9 +39,9 @@ from protocol import (
     Subscribed,
     SubscribeParams,
     SubscriptionFilter,
+    TaskMetadata,
     TextContent,
     TimedOut,
-    TaskMetadata,
     Unsubscribed,
     Violation,
 )
