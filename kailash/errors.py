@@ -5,7 +5,7 @@ tool result's `_meta`, so that a client raises the same `MCPError` the tool rais
 """
 
 import builtins
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 from typing import Any
 
@@ -24,6 +24,7 @@ __all__ = [
     "ServiceDiscoveryError",
     "ToolError",
     "TransportError",
+    "URLElicitationRequiredError",
     "ValidationError",
     "from_wire",
     "to_wire",
@@ -172,6 +173,27 @@ class RequestError(MCPError):
 
     Its code goes on the wire as it is.
     """
+
+
+class URLElicitationRequiredError(RequestError):
+    """The request can go on once the user has visited these URLs; only revision 2025-11-25 can say so.
+
+    Elsewhere use `await ctx.elicit_url(...)`, which works in every revision that has it.
+
+    Args:
+        elicitations: `(message, url, elicitation_id)` of each.
+    """
+
+    default_code = MCPErrorCode.URL_ELICITATION_REQUIRED
+
+    def __init__(self, message: str, elicitations: Iterable[tuple[str, str, str]]) -> None:
+        entries = [
+            {"mode": "url", "message": text, "url": url, "elicitationId": elicitation_id}
+            for text, url, elicitation_id in elicitations
+        ]
+        if not entries:
+            raise ValueError("name at least one URL")
+        super().__init__(message, data={"elicitations": entries})
 
 
 _CLASS_OF: dict[int, type[MCPError]] = {

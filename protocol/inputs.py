@@ -1,8 +1,8 @@
-"""Request state: what a server lets the client carry from one `input_required` round to the next, sealed.
+"""Request state: what a server lets the client carry between two rounds of `input_required`, sealed.
 
 "Servers MUST treat `requestState` as attacker-controlled" — 2026-07-28 basic/patterns/mrtr. The seal is HMAC-SHA256
-over the state, its expiry, the principal, the method and a digest of the params. It protects, it does not hide: never put
-a secret in it. Keys and wall-clock time come from the caller.
+over the state, its expiry, the principal, the method and a digest of the params. It protects, it does not hide: never
+put a secret in it. Keys and wall-clock time come from the caller.
 
     text = base64url( key id 4 | expiry in seconds 8 | state | tag 32 )
 """

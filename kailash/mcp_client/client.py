@@ -27,7 +27,6 @@ from protocol.params import (
 from protocol.results import (
     CallToolResult,
     CompleteResult,
-    EmptyResult,
     GetPromptResult,
     ListPromptsResult,
     ListResourcesResult,
@@ -35,7 +34,7 @@ from protocol.results import (
     ListToolsResult,
     ReadResourceResult,
 )
-from protocol.revisions import REVISIONS, Era, select
+from protocol.revisions import REVISIONS, select
 from protocol.types import (
     Completion,
     CompletionArgument,
@@ -148,6 +147,7 @@ class MCPClient:
         self._cache = ResponseCache() if cache else None
         self._schemas = OutputSchemas()
         self._connection: Connection | None = None
+        self._listening: list[Changes] = []
         self._lock: anyio.Lock | None = None
         self._others: dict[Hashable, MCPClient] = {}
 
@@ -177,17 +177,21 @@ class MCPClient:
                 if problems:
                     raise TransportError(f"no connection possible: {'; '.join(problems)}")
                 self._connection = await connect(self.config, self._make_session, self._stderr_handler)
-                if has(self.server_capabilities, "logging"):  # a wish; set_log_level() is a demand
-                    try:
+                try:
+                    if has(self.server_capabilities, "logging"):  # a wish; set_log_level() is a demand
                         await self._announce_level()
-                    except BaseException:
-                        await self.aclose()
-                        raise
+                    for changes in list(self._listening):
+                        await changes.start(self._connection.session)
+                except BaseException:
+                    await self.aclose()
+                    raise
         return self
 
     async def aclose(self) -> None:
         """Disconnect and leave nothing behind; harmless when not connected."""
         connection, self._connection = self._connection, None
+        for changes in self._listening:
+            changes.stop()
         with anyio.CancelScope(shield=True):
             if connection is not None:
                 await connection.aclose()
@@ -472,11 +476,9 @@ class MCPClient:
 
     async def ping(self, *, timeout: float | None = None) -> None:
         """Return when the server has given a sign of life."""
-        session = await self._session()
-        is_stateless = session.context is not None and session.context.revision.era is Era.ENVELOPE
-        method = "server/discover" if is_stateless else "ping"  # the envelope era has no ping
-        raw, _ = await self._call(method, EmptyParams(), timeout=timeout)
-        read_as(raw, EmptyResult)
+        await self._session()
+        methods = self._context.revision.methods
+        await self._call("ping" if "ping" in methods else "server/discover", EmptyParams(), timeout=timeout)
 
     async def set_log_level(self, level: LoggingLevel) -> None:
         """Ask for log messages from this level on, of every following call."""
@@ -485,8 +487,7 @@ class MCPClient:
         await self._announce_level()
 
     async def _announce_level(self) -> None:
-        context = self._context
-        if self._log_level is not None and context.revision.era is Era.HANDSHAKE:
+        if self._log_level is not None and "logging/setLevel" in self._context.revision.methods:
             await self._call("logging/setLevel", SetLevelParams(level=self._log_level))
 
     def roots_changed(self) -> None:
@@ -509,7 +510,7 @@ class MCPClient:
         """Hear of changes while the context is open: `async with client.listen(tools=True) as changes: async for ...`.
 
         Raises:
-            MCPError: the server does not acknowledge; also from the iterator, when the subscription is lost.
+            MCPError: the server does not acknowledge; also from the iterator, when it cannot be reached again.
         """
         session = await self._session()
         watched, followed = list(uris), list(tasks)
@@ -520,14 +521,15 @@ class MCPClient:
             resource_subscriptions=watched or UNSET,
             task_ids=followed or UNSET,
         )
-        changes = Changes()
         assert self.config is not None
-        patience = self.config.timeout if timeout is None else timeout
-        subscription = await session.subscribe(wanted, changes.hear, patience)
+        changes = Changes(wanted, self.open, self.config.timeout if timeout is None else timeout)
+        await changes.start(session)
+        self._listening.append(changes)
         try:
             yield changes
         finally:
-            session.unsubscribe(subscription)
+            self._listening.remove(changes)
+            changes.stop()
 
     async def request(self, method: str, params: Struct | None = None, *, timeout: float | None = None) -> Any:
         """Make any other call and return its result as builtins: for extensions."""

@@ -18,6 +18,7 @@ from protocol.elicitation import apply_defaults, check_elicit_content
 from protocol.events import InputRequest
 from protocol.params import CreateMessageParams, ElicitParams
 from protocol.results import CreateMessageResult, ElicitResult, ListRootsResult
+from protocol.sampling import check_sampling_messages
 from protocol.types import Root, TextContent
 
 from ..errors import MCPError, MCPErrorCode
@@ -82,6 +83,9 @@ class InputHandlers:
         """
         params = request.params
         if isinstance(params, CreateMessageParams) and self._sampling is not None:
+            wrong = check_sampling_messages(params.messages)
+            if wrong is not None:
+                raise MCPError(f"Invalid params: {wrong}", error_code=MCPErrorCode.INVALID_PARAMS)
             return _sampled(await _call(self._sampling, params))
         if isinstance(params, ElicitParams) and self._elicitation is not None:
             return _elicited(await _call(self._elicitation, params), params)
@@ -122,7 +126,7 @@ def _elicited(answer: Any, params: ElicitParams) -> ElicitResult:
     if answer.action != "accept" or params.mode == "url":
         # "content … omitted for out-of-band mode responses" — client/elicitation
         return ElicitResult(action=answer.action)
-    schema = {} if params.requested_schema is UNSET else params.requested_schema
+    schema = {"properties": {}} if params.requested_schema is UNSET else params.requested_schema
     content = apply_defaults(schema, answer.content if isinstance(answer.content, dict) else {})
     wrong = check_elicit_content(schema, content)
     if wrong is not None:

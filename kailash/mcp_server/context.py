@@ -23,6 +23,7 @@ from protocol.events import InputRequest, Request
 from protocol.jsonrpc import DECODE_ERRORS
 from protocol.params import CreateMessageParams, ElicitParams, EmptyParams
 from protocol.results import CreateMessageResult, ElicitResult, ListRootsResult
+from protocol.sampling import check_sampling_messages
 from protocol.types import (
     LoggingLevel,
     ModelPreferences,
@@ -287,6 +288,7 @@ class Context:
 
         Raises:
             MCPError: the client has no model to ask, or the user refused.
+            ValueError: tool uses and tool results do not match.
         """
         texts = [messages] if isinstance(messages, str) else messages
         params = CreateMessageParams(
@@ -303,6 +305,9 @@ class Context:
             tool_choice=UNSET if tool_choice is None else tool_choice,
             metadata=UNSET if metadata is None else dict(metadata),
         )
+        wrong = check_sampling_messages(params.messages)
+        if wrong is not None:
+            raise ValueError(f"sampling messages: {wrong}")
         return _decode(await self._ask("sampling/createMessage", params, key), CreateMessageResult)
 
     async def list_roots(self, *, key: str | None = None) -> list[Root]:
@@ -402,6 +407,23 @@ def _decode(raw: Raw, type_: type[T]) -> T:
         raise _malformed(f"{type_.__name__}: {error}") from None
 
 
+_SECRETS = frozenset(
+    "password passwd passphrase passcode pin secret clientsecret apikey accesskey accesstoken refreshtoken bearertoken "
+    "privatekey credential credentials creditcard creditcardnumber cardnumber cvv cvc ssn socialsecuritynumber".split()
+)
+
+
+def _secret_in(form: Mapping[str, Any]) -> str | None:
+    """Return why a form must not be shown, if one of its fields asks for a secret by its name.
+
+    "Servers MUST NOT use form mode elicitation to request sensitive information" — client/elicitation#safety
+    """
+    for name in form.get("properties", {}):
+        if "".join(filter(str.isalnum, name)).lower() in _SECRETS:
+            return f"field {name!r} asks for a secret; have it entered at a URL of yours: ctx.elicit_url()"
+    return None
+
+
 def _form_of(schema: Any) -> tuple[dict[str, Any], Callable[[dict[str, Any]], Any]]:
     """Return the form of a type or schema, and what turns its content into the type."""
     if schema is None:
@@ -412,7 +434,7 @@ def _form_of(schema: Any) -> tuple[dict[str, Any], Callable[[dict[str, Any]], An
         from ..schema.forms import derive_form
 
         requested, convert = derive_form(schema)
-    wrong = check_elicitation_schema(requested)
+    wrong = check_elicitation_schema(requested) or _secret_in(requested)
     if wrong is not None:
         raise TypeError(f"an elicitation form is a flat object of primitives: {wrong}")
     return requested, convert

@@ -8,11 +8,13 @@ from ..errors import (
     MCPError,
     MCPErrorCode,
     RateLimitError,
+    RequestError,
     RequestTimeoutError,
     ResourceError,
     ServiceDiscoveryError,
     ToolError,
     TransportError,
+    URLElicitationRequiredError,
     ValidationError,
 )
 
@@ -24,10 +26,12 @@ __all__ = [
     "MCPError",
     "MCPErrorCode",
     "RateLimitError",
+    "RequestError",
     "RequestTimeoutError",
     "ResourceError",
     "ServiceDiscoveryError",
     "ToolError",
     "TransportError",
+    "URLElicitationRequiredError",
     "ValidationError",
 ]

@@ -147,8 +147,8 @@ class MCPServer:
 
         Options: `name`, `title`, `description`, `annotations`, `icons`, `meta`, `timeout` (seconds), `blocking`
         (`False` runs a plain function in the read loop instead of a thread), `output_schema` (a schema, or `False` for
-        none), `required_permission`, `required_permissions` (all of them), `cache_ttl` (seconds) with `cache_key` (a name to
-        clear it by), `task` ("optional" or "required": runs as a task, see `tasks`) with `task_ttl` (seconds a task is
+        none), `required_permission`, `required_permissions` (all of them), `cache_ttl` (seconds) with `cache_key` (what
+        clears it), `task` ("optional" or "required": runs as a task, see `tasks`) with `task_ttl` (seconds a task is
         kept, running or ended; `None` for as long as the server) and `task_poll_interval` (seconds between polls).
 
         >>> from kailash.mcp_server import MCPServer

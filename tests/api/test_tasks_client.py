@@ -28,9 +28,6 @@ async def bench() -> Bench:
     return Bench()
 
 
-# The client and servers of another make
-
-
 @rule(188)
 async def test_a_client_asks_for_no_task_that_it_must_not_ask_for(bench: Bench, join: Join) -> None:
     bench.gate.set()

@@ -123,12 +123,9 @@ def outcome(pipe: Pipe, data: bytes, cut: Any) -> tuple[list[str], bytes]:
 
 
 def described(event: Event) -> str:
-    parts = [type(event).__name__]
-    for name in ("id", "method", "level", "kind", "reason", "error", "progress"):
-        parts.append(repr(getattr(event, name, None)))
-    for name in ("request", "call"):
-        parts.append(repr(getattr(getattr(event, name, None), "id", None)))
-    return " ".join(parts)
+    own = [getattr(event, name, None) for name in ("id", "method", "level", "kind", "reason", "error", "progress")]
+    others = [getattr(getattr(event, name, None), "id", None) for name in ("request", "call")]
+    return f"{type(event).__name__} {own} {others}"
 
 
 @pytest.mark.parametrize("fresh", [fresh_server, batching_server, fresh_client, ready_client])

@@ -1,4 +1,4 @@
-"""A client that negotiates with a server that answers anything, or nothing: it ends ready or closed, and never loops."""
+"""A client whose server answers anything, or nothing: it ends ready or closed, and never loops."""
 
 from __future__ import annotations
 

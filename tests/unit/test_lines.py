@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -69,5 +71,5 @@ def test_lines_are_the_same_however_they_are_cut(parts: list[bytes], data: st.Da
     assert whole == expected(text, 10)
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=6)))
     edges = [0, *cuts, len(text)]
-    assert feed([text[a:b] for a, b in zip(edges, edges[1:], strict=False)]) == whole
+    assert feed([text[a:b] for a, b in pairwise(edges)]) == whole
     assert feed([text[at : at + 1] for at in range(len(text))]) == whole

@@ -142,7 +142,7 @@ def test_a_malformed_answer_to_the_probe_leads_to_the_handshake() -> None:
 
 @rule(53)
 def test_silence_leads_to_the_handshake() -> None:
-    talk, first = begun(deadline=10.0, probe_deadline=2.0)
+    talk, _ = begun(deadline=10.0, probe_deadline=2.0)
     assert talk.pipe.next_deadline() == 2.0
     talk.pipe.handle_deadline(2.0)
     (second,) = talk.hear()

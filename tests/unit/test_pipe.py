@@ -1,4 +1,4 @@
-"""Pipe: bytes in, bytes and events out; every kind of bad input, after each of which the next good request is answered."""
+"""Pipe: bytes in, bytes and events out; after every kind of bad input the next good request is answered."""
 
 from __future__ import annotations
 

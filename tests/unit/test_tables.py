@@ -1,4 +1,4 @@
-"""Every table is total and reachable; the method table is the specification's (spec.md 1, checked against the schemas)."""
+"""Every table is total and reachable; the method table is the specification's, checked against its schemas."""
 
 from __future__ import annotations
 

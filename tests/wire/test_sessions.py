@@ -1,4 +1,4 @@
-"""Whole sessions of each revision and both roles as they stand on the wire, replayed whole, byte by byte and at random cuts."""
+"""Whole sessions of each revision and both roles on the wire, replayed whole, byte by byte and at random cuts."""
 
 from __future__ import annotations
 
@@ -242,7 +242,7 @@ def write() -> None:
     """Record anew: `python -m tests.wire.test_sessions`, after a change that was meant."""
     for revision in REVISIONS:
         pair = record(revision)
-        text = f"# A session of {revision.name}: > is what the client wrote, < what the server wrote, each in order.\n".encode()
+        text = f"# A session of {revision.name}: > the client's lines, < the server's, each in order.\n".encode()
         text += b"".join(b"> " + each + b"\n" for each in pair.to_server)
         text += b"".join(b"< " + each + b"\n" for each in pair.to_client)
         (HERE / f"{revision.name}.txt").write_bytes(text)
