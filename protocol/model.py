@@ -5,6 +5,7 @@ own marks. `decode` keeps them beside the struct and `encode` writes them back. 
 belongs to `types`, `params` and `results`.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
@@ -32,9 +33,9 @@ class Family:
     __slots__ = ()
 
     @classmethod
+    @abstractmethod
     def variant(cls, members: Mapping[str, Any]) -> type[Model]:
         """Return the wire type that these members describe."""
-        raise NotImplementedError
 
 
 M = TypeVar("M", bound=Model)

@@ -111,8 +111,8 @@ class ReadSide(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Give the transport to the channel."""
-        # asyncio reads pipes with 256 KiB buffers, which malloc maps, shrinks and unmaps for every message: three system
-        # calls beside the read. A pipe holds 64 KiB, and a buffer of that size comes from the heap.
+        # asyncio reads pipes with 256 KiB buffers, which malloc maps, shrinks and unmaps for every message: three
+        # system calls beside the read. A pipe holds 64 KiB, and a buffer of that size comes from the heap.
         if hasattr(transport, "max_size"):
             transport.max_size = _READ_SIZE
         self._channel.attach_reader(transport)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ bytes mean belongs to the pipe; who runs the handlers belongs to the runtime.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -91,7 +92,7 @@ class ChannelOptions(TypedDict, total=False):
     keep_reading: bool
 
 
-class Channel:
+class Channel(ABC):
     """One connection driving one pipe; the base of every kind of connection.
 
     Args:
@@ -252,33 +253,33 @@ class Channel:
 
     # --- what a kind of connection provides -------------------------------------------------------
 
+    @abstractmethod
     def _emit(self, data: bytes) -> None:
         """Start writing; calls `_stick` when not all of it left at once."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _emit_end(self) -> None:
         """End our side behind what was emitted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _backlog(self) -> int:
         """Return how many emitted bytes have not left yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _pause(self) -> None:
         """Stop reading."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _resume(self) -> None:
         """Read on."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _shut(self) -> None:
         """Stop reading, end our side behind what was emitted, then call `_finish`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _kill(self) -> None:
         """Drop everything and call `_finish`, in a later turn of the loop."""
-        raise NotImplementedError
 
     # --- writing ----------------------------------------------------------------------------------
 

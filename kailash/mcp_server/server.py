@@ -17,7 +17,7 @@ from protocol.capabilities import (
     ServerCapabilities,
     ToolsCapability,
 )
-from protocol.events import ChangeKind, Notification
+from protocol.events import ChangeKind
 from protocol.inputs import StateSealer
 from protocol.limits import SERVER_LIMITS, Limits
 from protocol.pipe import Pipe
@@ -453,6 +453,3 @@ class MCPServer:
     def cache_for(self, entry: Entry) -> ToolCache | None:
         """Return where an entry's results are kept, if they are."""
         return self._caches.get(entry.name) if self._caches and type(entry) is ToolEntry else None
-
-    def on_notification(self, session: ServerSession, event: Notification) -> None:
-        """Take a client's notification that the engine does not act on."""

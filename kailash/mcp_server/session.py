@@ -20,7 +20,6 @@ from protocol.events import (
     Event,
     Expired,
     Failure,
-    Notification,
     Request,
     Result,
     TimedOut,
@@ -109,8 +108,6 @@ class ServerSession:
                 self._wake(event.call, None, error)  # type: ignore[attr-defined]
             elif kind is Expired:
                 self._expire(event.request)  # type: ignore[attr-defined]
-            elif kind is Notification:
-                self.server.on_notification(self, event)  # type: ignore[arg-type]
 
     def on_closed(self, error: BaseException | None) -> None:
         """Take the end of the connection: whatever still runs is cancelled."""
