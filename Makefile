@@ -46,7 +46,7 @@ coverage: .venv/.dev  ## branch coverage of protocol/ by its unit tests
 	$(BIN)/python -m coverage run -m pytest -q tests/unit && $(BIN)/python -m coverage report --fail-under=100
 
 fuzz: .venv/.dev  ## state machines and parsers, 2,000 examples each
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest tests/machines tests/fuzz tests/wire
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -o timeout=900 tests/machines tests/fuzz tests/wire
 
 bench: .venv/.dev  ## the benchmark table, with peers and floors
 	$(BIN)/python -m benchmarks

@@ -253,6 +253,10 @@ class MCPServer:
 
         return bare_or_called(None, register)  # type: ignore[no-any-return]
 
+    @overload
+    def prompt(self, fn: F, /) -> F: ...
+    @overload
+    def prompt(self, name: str | None = None, /, **options: Any) -> Callable[[F], F]: ...
     def prompt(self, fn: Any = None, /, **options: Any) -> Any:
         """Register a function as a prompt; with or without parentheses, the function itself comes back.
 
