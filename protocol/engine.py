@@ -111,6 +111,10 @@ class Engine(ABC):
         """Take a fault found below the engine (an oversized line, a bad frame); answered where the role answers."""
         if not self.closed:
             self._receive_malformed(Malformed(error), None)
+        if self.role is Role.CLIENT and len(self._calls) == 1:
+            # What could not be read was, as good as surely, the one answer awaited; better told now than timed out.
+            [call] = self._calls.values()
+            self._fail(call, ErrorObject(ErrorCode.INTERNAL_ERROR, f"unreadable answer: {error.message}"), is_local=True)
 
     def _receive_envelope(self, envelope: Envelope, batch: Batch | None) -> None:
         if envelope.method is UNSET:

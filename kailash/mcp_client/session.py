@@ -29,6 +29,7 @@ from protocol.events import (
     Subscription,
     TimedOut,
     Unsubscribed,
+    Violation,
 )
 from protocol.params import LogParams, TaskIdParams
 from protocol.tasks import created_task, related_meta, related_task
@@ -120,6 +121,7 @@ class ClientSession:
         self._ready: Any = None
         self._loss: MCPError | None = None
         self._is_closing = False
+        self._violations = 0
 
     def attach(self, channel: Channel) -> None:
         """Take the connection's channel."""
@@ -262,8 +264,16 @@ class ClientSession:
                     _wake(self._ready, event.context)
                 case Notification():
                     self._tell(self._on_notification, event)
+                case Violation():
+                    self._report(event)
                 case Closed():
                     self._lose(event)
+
+    def _report(self, event: Violation) -> None:
+        """Log what the server did wrong: the first time for people, afterwards for those who look closely."""
+        self._violations += 1
+        level = logging.WARNING if self._violations == 1 else logging.DEBUG
+        logger.log(level, "! %s: %s", self.endpoint, event.error.message[:200])
 
     def on_closed(self, error: BaseException | None) -> None:
         """Take the end of the connection."""

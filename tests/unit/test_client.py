@@ -886,3 +886,16 @@ def test_a_request_of_the_server_may_have_a_deadline() -> None:
     talk.engine.send_result(asked, ListRootsResult(roots=[]))
     talk.engine.limit_request(asked, 9.0)
     assert talk.pipe.next_deadline() is None
+
+
+def test_an_answer_too_long_to_read_fails_the_one_call_that_waits() -> None:
+    talk = client(R2026)
+    first = talk.engine.send_request("tools/call", CallToolParams(name="a"))
+    talk.engine.report_violation(ErrorObject(ErrorCode.INVALID_REQUEST, "message longer than 5 bytes"))
+    failures = [event for event in talk.engine.events_received() if isinstance(event, Failure)]
+    assert [event.call for event in failures] == [first] and failures[0].is_local
+    assert "longer than 5 bytes" in failures[0].error.message
+    calls = [talk.engine.send_request("tools/call", CallToolParams(name="a")) for _ in range(2)]
+    talk.engine.report_violation(ErrorObject(ErrorCode.INVALID_REQUEST, "message longer than 5 bytes"))
+    # With two waiting nobody can tell whose it was.
+    assert talk.engine.open_calls == calls
