@@ -39,6 +39,10 @@ class Entry:
     def __init__(self, fn: Callable[..., Any], *, blocking: bool | None, timeout: float | None) -> None:
         call = fn if inspect.isroutine(fn) or inspect.isclass(fn) else getattr(fn, "__call__", fn)  # noqa: B004
         is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
+        if any(map(inspect.isgeneratorfunction, (fn, call))) or any(map(inspect.isasyncgenfunction, (fn, call))):
+            raise TypeError(
+                f"{_name_of(fn)} yields: return one value, and tell how far it is with ctx.progress() on the way"
+            )
         if is_async and blocking:
             raise TypeError(f"{_name_of(fn)} is a coroutine function; blocking=True is for plain functions")
         self.fn = fn
