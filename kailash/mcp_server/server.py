@@ -126,6 +126,7 @@ class MCPServer:
         self.tasks = TaskRunner(self, limits)
         """The tasks that run and that ran."""
         self._caches: dict[str, ToolCache] = {}
+        self._profiles: dict[tuple[bool, ...], ServerProfile] = {}
         self._pools: dict[int, WorkerPool] = {}
         self._running = 0
         self._start_lock: anyio.Lock | None = None
@@ -423,17 +424,22 @@ class MCPServer:
         """
         registry = self.registry
         has_resources = bool(len(registry.resources) or len(registry.templates))
+        has_prompts, completes = bool(len(registry.prompts)), bool(registry.completions)
+        key = (has_resources, has_prompts, completes, self.tasks.is_offered, lists_tasks)
+        profile = self._profiles.get(key)
+        if profile is not None:
+            return profile
         capabilities = ServerCapabilities(
             logging={},
             tools=ToolsCapability(list_changed=True),
             resources=ResourcesCapability(subscribe=True, list_changed=True) if has_resources else UNSET,
-            prompts=PromptsCapability(list_changed=True) if len(registry.prompts) else UNSET,
-            completions={} if registry.completions else UNSET,
+            prompts=PromptsCapability(list_changed=True) if has_prompts else UNSET,
+            completions={} if completes else UNSET,
         )
         self.tasks.declare(capabilities, lists=lists_tasks)
         kept = (self._list_ttl_ms, "private")
         lists = ("tools/list", "resources/list", "resources/templates/list", "prompts/list", "server/discover")
-        return ServerProfile(
+        profile = self._profiles[key] = ServerProfile(
             self.info,
             capabilities,
             revisions=self._revisions,
@@ -443,6 +449,7 @@ class MCPServer:
             tasks=self.tasks.table,
             cache_hints=dict.fromkeys(lists, kept),
         )
+        return profile
 
     # For sessions
 

@@ -99,6 +99,11 @@ class TaskRunner:
         if entry.task in ("optional", "required"):
             self._tools.add(entry.name)
 
+    @property
+    def is_offered(self) -> bool:
+        """Tell whether any tool runs as a task."""
+        return bool(self._tools)
+
     def withdraw(self, name: str) -> None:
         """Take note of a removed tool; its tasks run on."""
         self._tools.discard(name)
