@@ -63,6 +63,8 @@ class CallOptions(Struct, kw_only=True):
 class _Pending(Struct, eq=False):
     """A call somebody waits for, through all its rounds of input."""
 
+    call: Call
+    """The round that is open."""
     waiter: Any
     options: CallOptions
     ends_at: float | None
@@ -180,21 +182,22 @@ class ClientSession:
             )
         except LocalProtocolError as error:
             raise MCPError(str(error), error_code=MCPErrorCode.INVALID_REQUEST) from None
-        pending = _Pending(make_waiter(self.channel.loop), options, ends_at)
+        pending = _Pending(call, make_waiter(self.channel.loop), options, ends_at)
         self._pending[call] = pending
         self.channel.flush()
         try:
             outcome: Outcome = await pending.waiter
             return outcome
         finally:
-            # Cancelled while waiting: withdraw whichever round is open.
-            for open_call in [key for key, value in self._pending.items() if value is pending]:
+            open_call = pending.call
+            if self._pending.get(open_call) is pending:
+                # Cancelled while waiting: withdraw whichever round is open.
                 del self._pending[open_call]
                 if open_call.as_task and open_call.is_open:
                     self._orphans.add(open_call)
-                    continue
-                self.engine.cancel(open_call, "cancelled by the caller")
-                self.channel.flush()
+                else:
+                    self.engine.cancel(open_call, "cancelled by the caller")
+                    self.channel.flush()
 
     async def subscribe(
         self, wanted: SubscriptionFilter, hear: Callable[[Change | None, MCPError | None], None], timeout: float | None
@@ -384,6 +387,7 @@ class ClientSession:
             return
         now = self.channel.now()
         call = self.engine.answer(needed, responses, deadline=_sooner(now, pending.options.timeout, pending.ends_at))
+        pending.call = call
         self._pending[call] = pending
         self.channel.flush()
 
