@@ -91,6 +91,19 @@ class Engine(ABC):
             else:
                 self._receive_envelope(message, None)
             return
+        self._receive_other(message, data)
+
+    def receive_decoded(self, message: Envelope | Malformed, data: bytes) -> None:
+        """Take a message that a binding has decoded already, in order to know where it belongs."""
+        if self.closed:
+            return
+        if type(message) is Envelope:
+            self._receive_envelope(message, None)
+        else:
+            self._receive_other(message, data)
+
+    def _receive_other(self, message: Envelope | Malformed, data: bytes) -> None:
+        """Take what is no single message: a batch, or nothing that can be read."""
         members = split_batch(data, self.limits)
         if members is None:
             self._receive_malformed(message, None)  # type: ignore[arg-type]
@@ -114,7 +127,8 @@ class Engine(ABC):
         if self.role is Role.CLIENT and len(self._calls) == 1:
             # What could not be read was, as good as surely, the one answer awaited; better told now than timed out.
             [call] = self._calls.values()
-            self._fail(call, ErrorObject(ErrorCode.INTERNAL_ERROR, f"unreadable answer: {error.message}"), is_local=True)
+            unreadable = ErrorObject(ErrorCode.INTERNAL_ERROR, f"unreadable answer: {error.message}")
+            self._fail(call, unreadable, is_local=True)
 
     def _receive_envelope(self, envelope: Envelope, batch: Batch | None) -> None:
         if envelope.method is UNSET:
@@ -169,7 +183,8 @@ class Engine(ABC):
         elif self._answers_malformed():
             data = encode_error(message.id, message.error)
             if batch is None:
-                self._outgoing.append(Outgoing(data, None if message.id is UNSET else message.id, True))
+                related_to = None if message.id is UNSET else message.id
+                self._outgoing.append(Outgoing(data, related_to, True, message.error.code))
             else:
                 batch.parts.append(data)
         self._events.append(Violation(message.error))
@@ -285,7 +300,7 @@ class Engine(ABC):
             # A code of an older revision, or one kept for the specification, means something else to this peer.
             code = ErrorCode.INVALID_PARAMS if error.code == ErrorCode.RESOURCE_NOT_FOUND else ErrorCode.INTERNAL_ERROR
             error = ErrorObject(code, error.message, error.data)
-        self._reply(request, encode_error(request.id, error))
+        self._reply(request, encode_error(request.id, error), error.code)
 
     def send_progress(
         self, request: Request, progress: float, total: float | None = None, message: str | None = None
@@ -361,6 +376,11 @@ class Engine(ABC):
         """The outbound calls that await their answer."""
         return list(self._calls.values())
 
+    @property
+    def revision(self) -> Revision | None:
+        """The revision settled by a handshake on this channel, if there was one."""
+        return self._revision
+
     # Time
 
     def next_deadline(self) -> float | None:
@@ -399,7 +419,7 @@ class Engine(ABC):
 
     def _emit_request(self, call: Call, params: bytes) -> None:
         data = encode_request(call.id, call.method, params)
-        self._outgoing.append(Outgoing(data, call.related_to, False, call))
+        self._outgoing.append(Outgoing(data, call.related_to, call=call))
 
     def _notify(self, method: str, params: Any, *, related_to: RequestId | None = None) -> None:
         if self.closed:
@@ -424,9 +444,9 @@ class Engine(ABC):
             return False
         raise LocalProtocolError(f"request {request.id!r} is already answered")
 
-    def _reply(self, request: Request, data: bytes) -> None:
+    def _reply(self, request: Request, data: bytes, code: int | None = None) -> None:
         if request.batch is None:
-            self._outgoing.append(Outgoing(data, request.id, True))
+            self._outgoing.append(Outgoing(data, request.id, True, code))
         else:
             self._end_batch_member(request.batch, data)
 
@@ -438,7 +458,7 @@ class Engine(ABC):
         batch.pending -= 1
         if batch.pending == 0 and batch.parts:
             # "a batch of only notifications yields no response" — JSON-RPC 2.0 section 6
-            self._outgoing.append(Outgoing(b"[" + b",".join(batch.parts) + b"]", None, True))
+            self._outgoing.append(Outgoing(b"[" + b",".join(batch.parts) + b"]", batch.id, True))
 
     @staticmethod
     def adapt(value: Any, revision: Revision) -> Any:

@@ -72,10 +72,12 @@ class RequestState(Enum):
 class Batch:
     """The replies to one 2025-03-26 batch, collected until every member has ended."""
 
-    __slots__ = ("parts", "pending")
+    __slots__ = ("id", "parts", "pending")
 
     def __init__(self, pending: int) -> None:
         self.pending = pending
+        self.id: RequestId | None = None
+        """The first member that was admitted: it stands for all of them where replies are routed."""
         self.parts: list[bytes] = []
 
 
@@ -143,9 +145,11 @@ class Outgoing(Struct, frozen=True, gc=False):
 
     data: bytes
     related_to: RequestId | None = None
-    """The inbound request whose stream carries it; `None`: standalone."""
+    """The inbound request whose stream carries it, for a batch one of its requests; `None`: standalone."""
     final: bool = False
     """The response: that stream may end after it."""
+    code: int | None = None
+    """The error's code, where it is an error response."""
     call: Call | None = None
     """Client: gives method, mirrored name and params for headers."""
     cancels: Call | None = None

@@ -132,6 +132,8 @@ class ServerEngine(Engine):
                     request_id, method, params, context, self.principal, request_meta.progress_token, batch=batch
                 )
                 self._requests[request_id] = request
+                if batch is not None and batch.id is None:
+                    batch.id = request_id
                 answer = _BUILT_IN.get(method)
                 if answer is None:
                     self._events.append(request)
@@ -143,7 +145,7 @@ class ServerEngine(Engine):
         assert refusal is not None
         data = encode_error(request_id, refusal)
         if batch is None:
-            self._outgoing.append(Outgoing(data, request_id, True))
+            self._outgoing.append(Outgoing(data, request_id, True, refusal.code))
         else:
             self._end_batch_member(batch, data)
 
@@ -259,8 +261,8 @@ class ServerEngine(Engine):
 
     # What goes out
 
-    def _reply(self, request: Request, data: bytes) -> None:
-        super()._reply(request, data)
+    def _reply(self, request: Request, data: bytes, code: int | None = None) -> None:
+        super()._reply(request, data, code)
         if self._is_ending:
             self._close_if_done()
 

@@ -53,16 +53,19 @@ class ServerSession:
         server: whose tools are served.
         engine: the connection's engine; its `principal` is set by whoever verified it.
         permissions: what the caller may do; `None`: everything.
+        token: the running loop's, where this is made outside any task.
     """
 
-    def __init__(self, server: "MCPServer", engine: ServerEngine, permissions: frozenset[str] | None) -> None:
+    def __init__(
+        self, server: "MCPServer", engine: ServerEngine, permissions: frozenset[str] | None, *, token: Any = None
+    ) -> None:
         self.server = server
         self.registry = server.registry
         self.engine = engine
         self.permissions = permissions
         self.channel: Channel = None  # type: ignore[assignment]  # set by `attach`, before anything is read
         self.thread = threading.get_ident()
-        self.token = anyio.lowlevel.current_token()
+        self.token = anyio.lowlevel.current_token() if token is None else token
         self._dispatcher = Dispatcher()
         self._pool: WorkerPool = server.worker_pool()
         self._running: dict[Request, tuple[Any, Context, Entry | None]] = {}

@@ -1,0 +1,51 @@
+"""MCP over HTTP without I/O: endpoints that take whole requests, and the exchanges that answer them.
+
+    head ─► endpoint.refuse ─► body ─► endpoint.receive_request ─► Answer | Exchange
+    Exchange: events_received ─► the runtime ─► send_* on exchange.engine ─► flush ─► data_to_send of each returned
+
+`Answer.data_to_send` and `Exchange.data_to_send` list a `ResponseHead`, pieces of the body, and `END`.
+"""
+
+from .answer import END, Answer, Arrival, End, Header, Part, ResponseHead, refuse
+from .endpoint import StreamableHTTPEndpoint, StreamableHTTPOptions
+from .eventlog import Budget, EventLog, EventLogLimits, EventStore
+from .exchange import Exchange, Receipt, SessionExchange, SingleExchange, StreamOptions
+from .guard import Guard, GuardOptions
+from .mirrors import HTTPServerEngine, Mirrors, ToolMirrors
+from .session import Session
+from .sse_endpoint import SSEEndpoint, SSEExchange, SSEOptions
+from .status import Source, proves_modern, status_of
+
+__all__ = [
+    "END",
+    "Answer",
+    "Arrival",
+    "Budget",
+    "End",
+    "EventLog",
+    "EventLogLimits",
+    "EventStore",
+    "Exchange",
+    "Guard",
+    "GuardOptions",
+    "HTTPServerEngine",
+    "Header",
+    "Mirrors",
+    "Part",
+    "Receipt",
+    "ResponseHead",
+    "SSEEndpoint",
+    "SSEExchange",
+    "SSEOptions",
+    "Session",
+    "SessionExchange",
+    "SingleExchange",
+    "Source",
+    "StreamOptions",
+    "StreamableHTTPEndpoint",
+    "StreamableHTTPOptions",
+    "ToolMirrors",
+    "proves_modern",
+    "refuse",
+    "status_of",
+]

@@ -1,0 +1,404 @@
+"""Exchanges: each answers one HTTP request. The answer rule is here, and what a lost connection means in each era.
+
+The head is not chosen until there is something to say. If that is the response, it is answered as `application/json`
+in one piece, with the status that it maps to; if it is anything else, or if nothing comes for so long that proxies grow
+impatient, the answer is an event stream.
+
+| state     | MESSAGE   | FINAL    | PAUSE    | LOSS     | CANCEL | END    |
+|-----------|-----------|----------|----------|----------|--------|--------|
+| OPEN      | STREAMING | ANSWERED |          | DETACHED | CLOSED | CLOSED |
+| STREAMING | STREAMING | ANSWERED | DETACHED | DETACHED | CLOSED | CLOSED |
+
+In the other states nothing happens any more.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from enum import Enum
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Protocol
+
+from msgspec import Struct
+
+from ..events import Event, Outgoing, Violation
+from ..framing.sse import encode_comment, encode_event
+from ..jsonrpc import Envelope, Malformed
+from ..revisions import Era
+from ..server import ServerEngine
+from .answer import END, JSON_TYPE, RETRY_AFTER, Answer, Header, Part, ResponseHead, refuse
+from .seats import Seat
+from .status import Source, status_of
+
+if TYPE_CHECKING:
+    from .session import Session
+
+__all__ = [
+    "EXCHANGE",
+    "Exchange",
+    "Move",
+    "Owner",
+    "Receipt",
+    "SessionExchange",
+    "SingleExchange",
+    "State",
+    "StreamOptions",
+]
+
+
+class State(Enum):
+    """Where the answer to an HTTP request stands."""
+
+    OPEN = "open"
+    """Nothing was written yet."""
+    STREAMING = "streaming"
+    """An event stream was begun."""
+    ANSWERED = "answered"
+    """The whole answer was written."""
+    DETACHED = "detached"
+    """The connection is gone, the request lives on."""
+    CLOSED = "closed"
+    """It ended without its response."""
+
+
+class Move(Enum):
+    """What moves an exchange."""
+
+    MESSAGE = "a message that is not the response, or the commit deadline"
+    FINAL = "the response"
+    PAUSE = "our side ends the connection and the client is to come back for the rest"
+    LOSS = "the connection was lost, in a session"
+    CANCEL = "the connection was lost, in the envelope era"
+    END = "there will be no response"
+
+
+EXCHANGE: Final[Mapping[tuple[State, Move], State]] = MappingProxyType(
+    {
+        (State.OPEN, Move.MESSAGE): State.STREAMING,
+        (State.OPEN, Move.FINAL): State.ANSWERED,
+        (State.OPEN, Move.LOSS): State.DETACHED,
+        (State.OPEN, Move.CANCEL): State.CLOSED,
+        (State.OPEN, Move.END): State.CLOSED,
+        (State.STREAMING, Move.MESSAGE): State.STREAMING,
+        (State.STREAMING, Move.FINAL): State.ANSWERED,
+        (State.STREAMING, Move.PAUSE): State.DETACHED,
+        (State.STREAMING, Move.LOSS): State.DETACHED,
+        (State.STREAMING, Move.CANCEL): State.CLOSED,
+        (State.STREAMING, Move.END): State.CLOSED,
+    }
+)
+"""What each move leads to; a pair that is not here changes nothing."""
+
+_STREAM_HEADERS: Final = (
+    (b"content-type", b"text/event-stream"),
+    (b"cache-control", b"no-cache, no-transform"),
+    # "servers SHOULD include the X-Accel-Buffering: no header" — basic/transports/streamable-http#receiving-messages
+    (b"x-accel-buffering", b"no"),
+)
+
+
+class StreamOptions(Struct, frozen=True, kw_only=True):
+    """How answers are written."""
+
+    commit_after: float | None = 15.0
+    """Seconds of silence after which an event stream is begun; `None`: never."""
+    keep_alive: float | None = 15.0
+    """Seconds of silence after which a comment is written to an event stream; `None`: never."""
+    retry: int = 1000
+    """Milliseconds that a client waits before it comes back, where the revision lets us say so."""
+    statuses: Mapping[int, int] = MappingProxyType({})
+    """HTTP statuses by the error code of a handler, where they shall not be 200."""
+
+
+class Owner(Protocol):
+    """What took a message that is not answered on its own connection."""
+
+    engine: ServerEngine
+
+    def events_received(self) -> list[Event]:
+        """Return what happened since the last call, in order."""
+
+    def flush(self, now: float) -> "list[Exchange]":
+        """Carry what the engine has to say; returns the exchanges that have something to write."""
+
+
+class Exchange(ABC):
+    """One HTTP request being answered.
+
+    Drive it like a pipe: `events_received` for the runtime, `flush` after anything was sent on the engine, then
+    `data_to_send` of each exchange that `flush` returned.
+    """
+
+    engine: ServerEngine
+
+    def __init__(self, now: float, options: StreamOptions, headers: list[Header]) -> None:
+        self.state = State.OPEN
+        self.headers = headers
+        """Sent with the head, whatever it will be."""
+        self._options = options
+        self._parts: list[Part] = []
+        self._is_quiet = True
+        silence = options.keep_alive if options.commit_after is None else options.commit_after
+        self._deadline = None if silence is None else now + silence
+
+    @abstractmethod
+    def events_received(self) -> list[Event]:
+        """Return what happened at the engine since the last call, in order."""
+
+    @abstractmethod
+    def flush(self, now: float) -> "list[Exchange]":
+        """Carry what the engine has to say; returns the exchanges that have something to write."""
+
+    @abstractmethod
+    def receive_disconnect(self) -> None:
+        """Take the loss of the connection; harmless once the answer is written."""
+
+    def data_to_send(self) -> list[Part]:
+        """Return what is to be written since the last call: a head first, `END` last."""
+        parts, self._parts = self._parts, []
+        return parts
+
+    @property
+    def has_data(self) -> bool:
+        """Tell whether there is something to write."""
+        return bool(self._parts)
+
+    @property
+    def is_live(self) -> bool:
+        """Tell whether anything may still be written that `data_to_send` does not have yet."""
+        return self.state is State.OPEN or self.state is State.STREAMING
+
+    def next_deadline(self) -> float | None:
+        """Return when silence becomes too long, absolute on the caller's clock."""
+        return self._deadline if self.is_live else None
+
+    def handle_deadline(self, now: float) -> None:
+        """Break a silence that lasted too long: with the head of an event stream, or with a comment in it."""
+        if not self.is_live or self._deadline is None or now < self._deadline:
+            return
+        if self.state is State.STREAMING:
+            if self._is_quiet:
+                self._parts.append(encode_comment())
+        elif self._options.commit_after is not None:
+            self.open()
+        self._is_quiet = True
+        self._deadline = None if self._options.keep_alive is None else now + self._options.keep_alive
+
+    # For what decides what is written
+
+    def move(self, move: Move) -> bool:
+        """Follow the table; returns whether it has such a move."""
+        state = EXCHANGE.get((self.state, move))
+        if state is None:
+            return False
+        self.state = state
+        return True
+
+    def open(self) -> None:
+        """Begin an event stream."""
+        self._begin()
+
+    def _begin(self) -> None:
+        self.state = EXCHANGE[self.state, Move.MESSAGE]
+        self._parts.append(ResponseHead(200, [*_STREAM_HEADERS, *self.headers]))
+
+    def write(self, data: bytes) -> None:
+        """Write to the event stream."""
+        self._parts.append(data)
+        self._is_quiet = False
+
+    def answer(self, status: int, data: bytes) -> None:
+        """Answer with one JSON text."""
+        self.state = EXCHANGE[self.state, Move.FINAL]
+        headers = [JSON_TYPE, *self.headers]
+        if status == 503:
+            headers.append(RETRY_AFTER)
+        self._parts += (ResponseHead(status, headers, len(data)), data, END)
+
+    def end(self, move: Move) -> None:
+        """End the event stream, which is begun if there is none yet."""
+        if self.state is State.OPEN:
+            self._begin()
+        if self.move(move):
+            self._parts.append(END)
+
+    def reply(self, answer: Answer) -> None:
+        """Answer with something that is not the response."""
+        self.state = EXCHANGE[self.state, Move.END]
+        self._parts += answer.with_headers(self.headers).data_to_send()
+
+
+ACCEPTED: Final = Answer(202, [])
+
+
+class SingleExchange(Exchange):
+    """A POST of the envelope era: it has an engine to itself, and nothing survives it.
+
+    Args:
+        engine: a fresh one, whose `principal` is set.
+        message: the body, decoded.
+        body: the body.
+        now: the time.
+        options: how to write.
+        headers: to be sent with the head.
+        seat: what the request takes up until it has ended, if it is counted.
+    """
+
+    def __init__(
+        self,
+        engine: ServerEngine,
+        message: Envelope | Malformed,
+        body: bytes,
+        *,
+        now: float,
+        options: StreamOptions,
+        headers: list[Header],
+        seat: Seat | None = None,
+    ) -> None:
+        super().__init__(now, options, headers)
+        self.engine = engine
+        self._seat = seat
+        self._events: list[Event] = []
+        engine.receive_decoded(message, body)
+        self._carry(engine.messages_to_send(), Source.ENGINE)
+        if self.state is State.OPEN and not engine.open_requests:
+            self._events = engine.events_received()
+            self.reply(receipt_of(message, self._events))
+        self._leave()
+
+    def events_received(self) -> list[Event]:
+        """Return what happened at the engine since the last call, in order."""
+        if not self._events:
+            return self.engine.events_received()
+        events, self._events = self._events, []
+        return events + self.engine.events_received()
+
+    def flush(self, now: float) -> list[Exchange]:
+        """Carry what the engine has to say; returns this exchange if it has something to write."""
+        self._carry(self.engine.messages_to_send(), Source.HANDLER)
+        self._leave()
+        return [self] if self._parts else []
+
+    def _carry(self, messages: list[Outgoing], source: Source) -> None:
+        for message in messages:
+            if self.state is State.OPEN and message.final:
+                status = status_of(message.code, Era.ENVELOPE, source, self._options.statuses)
+                self.answer(status, message.data)
+            elif self.is_live:
+                if self.state is State.OPEN:
+                    self.open()
+                self.write(encode_event(message.data))
+                if message.final:
+                    self.end(Move.FINAL)
+
+    def receive_disconnect(self) -> None:
+        """Take the loss of the connection: it withdraws the request, and nothing more is written for it."""
+        # "Closing the SSE response stream MUST be treated by the server as cancellation of that request"
+        # — 2026-07-28 basic/transports/streamable-http#cancellation
+        if self.move(Move.CANCEL):
+            self._parts.clear()
+            self.engine.receive_eof()
+            self._leave()
+
+    def next_deadline(self) -> float | None:
+        """Return the earliest deadline of the silence or of the engine."""
+        deadlines = [at for at in (super().next_deadline(), self.engine.next_deadline()) if at is not None]
+        return min(deadlines, default=None)
+
+    def handle_deadline(self, now: float) -> None:
+        """Expire what is due at the engine, and break a silence that lasted too long."""
+        self.engine.handle_deadline(now)
+        super().handle_deadline(now)
+
+    def _leave(self) -> None:
+        if self._seat is not None and not self.is_live:
+            self._seat.leave()
+            self._seat = None
+
+
+class SessionExchange(Exchange):
+    """A POST or GET of a session: the connection to one of its streams, which may outlive it.
+
+    Args:
+        session: whose engine is shared by all its exchanges.
+        stream: the number of the stream.
+        now: the time.
+        options: how to write.
+        headers: to be sent with the head.
+    """
+
+    def __init__(
+        self, session: "Session", stream: int, *, now: float, options: StreamOptions, headers: list[Header]
+    ) -> None:
+        super().__init__(now, options, headers)
+        self.session = session
+        self.engine = session.engine
+        self.stream = stream
+
+    def open(self) -> None:
+        """Begin an event stream the way the session's revision does."""
+        self._begin()
+        self.session.prime(self)
+
+    def resume(self) -> None:
+        """Begin an event stream that goes on where an earlier one was left."""
+        self._begin()
+
+    def events_received(self) -> list[Event]:
+        """Return what happened in the session since the last call, in order."""
+        return self.session.events_received()
+
+    def flush(self, now: float) -> list[Exchange]:
+        """Carry what the engine has to say; returns the exchanges of the session that have something to write."""
+        return self.session.flush(now)
+
+    def receive_disconnect(self) -> None:
+        """Take the loss of the connection: the request lives on, and the client may come back for the rest."""
+        # "Disconnection SHOULD NOT be interpreted as the client cancelling its request"
+        # — 2025-11-25 basic/transports#sending-messages-to-the-server
+        if self.move(Move.LOSS):
+            self._parts.clear()
+            self.session.detach(self)
+
+
+class Receipt(Exchange):
+    """The empty answer to what is not answered: a notification, a response, the end of a session.
+
+    Args:
+        owner: the session that took it.
+        answer: what is written.
+        headers: more of them.
+        events: what it brought about, where the owner does not keep that.
+    """
+
+    def __init__(self, owner: Owner, answer: Answer, headers: list[Header], events: list[Event] | None = None) -> None:
+        super().__init__(0.0, StreamOptions(), headers)
+        self.engine = owner.engine
+        self._owner = owner
+        self._events = events or []
+        self.reply(answer)
+
+    def events_received(self) -> list[Event]:
+        """Return what the message brought about."""
+        events, self._events = self._events, []
+        return events + self._owner.events_received()
+
+    def flush(self, now: float) -> list[Exchange]:
+        """Carry what the engine has to say; returns the exchanges that have something to write."""
+        others = self._owner.flush(now)
+        return [self, *others] if self._parts else others
+
+    def receive_disconnect(self) -> None:
+        """Take the loss of the connection, which changes nothing."""
+        self._parts.clear()
+
+
+def receipt_of(message: Envelope | Malformed, events: list[Event]) -> Answer:
+    """Return the answer to a message that is not answered, by what the engine made of it."""
+    if not (isinstance(message, Envelope) and message.method == "notifications/progress"):
+        # Late progress is nobody's fault.
+        for event in events:
+            if isinstance(event, Violation):
+                # "If the server cannot accept it, it MUST return an HTTP error status code"
+                # — basic/transports/streamable-http#sending-messages
+                return refuse(400, event.error)
+    return ACCEPTED

@@ -1,0 +1,149 @@
+"""A request of the envelope era over HTTP: what its headers say is compared with what its body says.
+
+"Servers that process the request body MUST reject requests where the values specified in the headers do not match the
+corresponding values in the request body" — 2026-07-28 basic/transports/streamable-http#server-validation
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from msgspec import UNSET, Raw
+
+from ..eras import EnvelopeEra
+from ..errors import ErrorCode, ErrorObject
+from ..events import Context
+from ..framing.headers import DuplicateHeader, Headers, MirroredHeader, compare_param, decode_value, trim
+from ..jsonrpc import DECODE_ERRORS, RequestId
+from ..meta import RequestMeta
+from ..params import CallToolParams
+from ..profiles import ServerProfile
+from ..server import ServerEngine
+
+__all__ = ["HTTPServerEngine", "Mirrors", "ToolMirrors"]
+
+ToolMirrors = Mapping[tuple[str, ...], MirroredHeader]
+"""The mirrored arguments of one tool, as `mirror_paths` finds them in its input schema."""
+
+Mirrors = Mapping[str, ToolMirrors]
+"""The mirrored arguments of each tool that has any, by the tool's name."""
+
+_VERSION: Final = b"mcp-protocol-version"
+_METHOD: Final = b"mcp-method"
+_NAME: Final = b"mcp-name"
+_SPELLED: Final = {_VERSION: "MCP-Protocol-Version", _METHOD: "Mcp-Method", _NAME: "Mcp-Name"}
+_SHOWN = 200
+
+_decode_arguments = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def _mismatch(why: str) -> ErrorObject:
+    return ErrorObject(ErrorCode.HEADER_MISMATCH, f"Header mismatch: {why}")
+
+
+def _differs(name: str, sent: str, expected: str) -> ErrorObject:
+    sent, expected = repr(sent[:_SHOWN]), repr(expected[:_SHOWN])
+    return _mismatch(f"{name} header value {sent} does not match body value {expected}")
+
+
+class HTTPServerEngine(ServerEngine):
+    """The engine of one POST of the envelope era.
+
+    Args:
+        profile: what the server is.
+        headers: those of the request.
+        mirrors: the arguments that tools want mirrored.
+    """
+
+    def __init__(self, profile: ServerProfile, headers: Headers, mirrors: Mirrors) -> None:
+        super().__init__(profile)
+        self._headers = headers
+        self._mirrors = mirrors
+
+    def _admit(self, method: str, request_meta: RequestMeta, params: Any) -> Context | ErrorObject:
+        # Whatever comes here was found to be of this era, be it by its header alone.
+        if request_meta.protocol_version is UNSET and method == "initialize" and not self.profile.handshakes:
+            # "the error … SHOULD name the versions" — 2026-07-28 basic/versioning: it is all an older client learns
+            return self._handshake.admit(method, params)
+        return (
+            EnvelopeEra.lacking(request_meta)
+            or self.check_transport(method, request_meta, params)
+            or self._envelope.admit(request_meta, getattr(params, "meta", UNSET))
+        )
+
+    def check_transport(self, method: str, request_meta: RequestMeta, params: Any) -> ErrorObject | None:
+        """Compare the standard headers with the body."""
+        assert request_meta.protocol_version is not UNSET
+        error = self._compare(_VERSION, request_meta.protocol_version) or self._compare(_METHOD, method)
+        if error is not None:
+            return error
+        spec = self.profile.methods.get(method)
+        if spec is None or spec.mirror is None:
+            return None
+        sent = self._find(_NAME)
+        if isinstance(sent, ErrorObject):
+            return sent
+        try:
+            name = decode_value(sent)
+        except ValueError as fault:
+            return _mismatch(f"Mcp-Name: {fault}")
+        expected = getattr(params, spec.mirror, None)
+        # Params that cannot be read are refused as such, later.
+        return None if expected is None or name == expected else _differs(_SPELLED[_NAME], name, expected)
+
+    def _find(self, name: bytes) -> bytes | ErrorObject:
+        try:
+            value = self._headers.single(name)
+        except DuplicateHeader:
+            return _mismatch(f"{_SPELLED[name]} header is sent more than once")
+        return _mismatch(f"{_SPELLED[name]} header is missing") if value is None else value
+
+    def _compare(self, name: bytes, expected: str) -> ErrorObject | None:
+        sent = self._find(name)
+        if isinstance(sent, ErrorObject):
+            return sent
+        sent = trim(sent)
+        return None if sent == expected.encode() else _differs(_SPELLED[name], sent.decode("latin-1"), expected)
+
+    def _refusal(
+        self,
+        context: Context,
+        request_id: RequestId,
+        method: str,
+        request_meta: RequestMeta,
+        is_new_meta: bool,
+        raw: Raw,
+        params: Any,
+        fault: str | None,
+    ) -> ErrorObject | None:
+        refusal = super()._refusal(context, request_id, method, request_meta, is_new_meta, raw, params, fault)
+        if refusal is None and type(params) is CallToolParams:
+            mirrored = self._mirrors.get(params.name)
+            if mirrored:
+                return self._check_arguments(mirrored, params.arguments)
+        return refusal
+
+    def _check_arguments(self, mirrored: ToolMirrors, raw: Any) -> ErrorObject | None:
+        """Compare the mirrored arguments with their headers."""
+        try:
+            arguments = {} if raw is UNSET else _decode_arguments(raw)
+        except DECODE_ERRORS as fault:
+            return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: arguments: {fault}")
+        for path, header in mirrored.items():
+            value: Any = arguments
+            for step in path:
+                value = value.get(step) if isinstance(value, dict) else None
+            sent = self._headers.get_all(header.name.encode())
+            if len(sent) > 1:
+                return _mismatch(f"{header.name} header is sent more than once")
+            # "Parameter value is null … Server MUST NOT expect the header" — the same page, #server-behavior-…
+            if sent:
+                try:
+                    is_same = compare_param(decode_value(sent[0]), value, kind=header.kind)
+                except ValueError as fault:
+                    return _mismatch(f"{header.name}: {fault}")
+                if not is_same:
+                    return _mismatch(f"{header.name} header value does not match the argument {'.'.join(path)!r}")
+            elif value is not None:
+                return _mismatch(f"{header.name} header is missing")
+        return None
