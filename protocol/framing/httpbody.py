@@ -84,19 +84,23 @@ _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 # RFC 9112 section 7.1.1 without white space and escapes: nobody uses extensions, and parsers differ about those.
 _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb'|"[ !#-\[\]-~]*"))?)*')
 _SIZE_DIGITS = 16
+_SMALL = 64
 _END = b"\r\n"
 
 
 class ChunkedBody:
     """A body in chunks, each line of it well-formed and the whole within the limits."""
 
-    __slots__ = ("_counted", "_expecting", "_extensions", "_limits", "_remaining", "fault", "is_complete", "trailers")
+    __slots__ = (
+        "_counted", "_crumbs", "_expecting", "_extensions", "_limits", "_remaining", "fault", "is_complete", "trailers",
+    )  # fmt: skip
 
     def __init__(self, limits: HTTPLimits) -> None:
         self._limits = limits
         self._expecting = _Expecting.SIZE
         self._remaining = 0
         self._counted = 0
+        self._crumbs = 0
         self._extensions = 0
         self.is_complete = False
         self.fault: Refused | None = None
@@ -133,7 +137,7 @@ class ChunkedBody:
                     return at
                 self._expecting = _Expecting.SIZE
                 return at + 2
-            case _Expecting.TRAILERS:
+            case _:
                 return self._read_trailers(source, at)
 
     def _read_size(self, source: bytes | bytearray, at: int) -> int:
@@ -153,6 +157,10 @@ class ChunkedBody:
         self._counted += size
         if self._limits.body_bytes is not None and self._counted > self._limits.body_bytes:
             raise Refused(413, "body too large")
+        if 0 < size < _SMALL:
+            self._crumbs += 1
+            if self._limits.small_chunks is not None and self._crumbs > self._limits.small_chunks:
+                raise Refused(400, "too many small chunks")
         self._remaining = size
         self._expecting = _Expecting.DATA if size else _Expecting.TRAILERS
         return end + len(_END)

@@ -22,7 +22,7 @@ from .httphead import HTTPLimits, Refused, ResponseHead
 
 __all__ = ["HTTP_CLIENT_LIMITS", "HTTP11Client"]
 
-HTTP_CLIENT_LIMITS = HTTPLimits(body_bytes=None)
+HTTP_CLIENT_LIMITS = HTTPLimits(body_bytes=None, small_chunks=None)
 """Defaults of the client side: an event stream has no end, so whoever collects a body bounds it."""
 
 _END_OF_RESPONSE = EndOfResponse()

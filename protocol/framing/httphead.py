@@ -37,6 +37,8 @@ class HTTPLimits(Struct, frozen=True, kw_only=True):
     """Largest body, refused as soon as it is declared; `None`: no limit. Excess: 413."""
     extension_bytes: int = 1024
     """Most bytes of chunk extensions in one body. Excess: 400."""
+    small_chunks: int | None = 1024
+    """Most chunks below 64 bytes in one body, which cost far more time than their bytes; `None`: no limit. Excess: 400."""
     trailer_bytes: int = 4 * 1024
     """Longest trailer section, with its blank line. Excess: 431."""
     pipelined_bytes: int = 64 * 1024
@@ -156,6 +158,8 @@ class HeadReader:
     def _explain(self, source: bytes | bytearray) -> None:
         """Raise what is wrong with `source` as the start of a head, or return when nothing is, yet."""
         limits = self._limits
+        if source.startswith(b"\r\n"):
+            raise Refused(400, "no first line")
         stop = _STOP.search(source, max(0, self._scanned - 3))
         size = stop.end() if stop is not None else len(source)
         line_and_end = self._longest_line + 2

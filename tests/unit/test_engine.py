@@ -20,6 +20,7 @@ from protocol import (
     Violation,
 )
 from protocol.engine import encode_meta, splice_meta
+from protocol.jsonrpc import decode
 from tests.pair import R2024, R2025_11, R2026, Talk, client, enveloped, server
 from tests.requirements import rule
 
@@ -92,3 +93,12 @@ def test_half_a_character_is_replaced_and_not_sent() -> None:
     talk.engine.send_result(talk.take(Request), {"content": [{"type": "text", "text": "a\ud800"}]})
     (answer,) = talk.hear()
     assert answer["result"]["content"][0]["text"] == "a\ufffd"
+
+
+def test_a_closed_engine_takes_nothing_that_was_decoded_elsewhere() -> None:
+    engine = server().engine
+    engine.receive_eof()
+    engine.events_received()
+    data = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+    engine.receive_decoded(decode(data, engine.limits), data)
+    assert engine.events_received() == [] and engine.messages_to_send() == []
