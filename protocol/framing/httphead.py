@@ -38,7 +38,7 @@ class HTTPLimits(Struct, frozen=True, kw_only=True):
     extension_bytes: int = 1024
     """Most bytes of chunk extensions in one body. Excess: 400."""
     small_chunks: int | None = 1024
-    """Most chunks below 64 bytes in one body, which cost far more time than their bytes; `None`: no limit. Excess: 400."""
+    """Most chunks below 64 bytes in one body, which cost more time than their bytes; `None`: no limit. Excess: 400."""
     trailer_bytes: int = 4 * 1024
     """Longest trailer section, with its blank line. Excess: 431."""
     pipelined_bytes: int = 64 * 1024
