@@ -120,7 +120,8 @@ class StreamableHTTPEndpoint:
         self._listens = Seats(self.options.listens, self.options.listens_each)
         self._places = Seats(self.options.sessions, self.options.sessions_each)
         self._sessions: dict[str, Session] = {}
-        self._deadlines: DeadlineQueue[Session] = DeadlineQueue()
+        # Of ids, because the queue lets go of what it was told to forget only in time.
+        self._deadlines: DeadlineQueue[str] = DeadlineQueue()
 
     @property
     def sessions(self) -> Mapping[str, Session]:
@@ -342,7 +343,7 @@ class StreamableHTTPEndpoint:
     def end(self, session: Session) -> None:
         """End a session; requests that name it are answered 404 from then on."""
         if self._sessions.pop(session.id, None) is not None:
-            self._deadlines.disarm(session)
+            self._deadlines.disarm(session.id)
             session.end()
 
     def drain(self, now: float) -> list[Exchange]:
@@ -364,7 +365,8 @@ class StreamableHTTPEndpoint:
     def handle_deadline(self, now: float) -> list[Session]:
         """End the sessions that were idle, or there, for too long; returns them, for their last events."""
         ended = []
-        for session in self._deadlines.expire(now):
+        for name in self._deadlines.expire(now):
+            session = self._sessions[name]
             if session.is_busy:
                 session.last_used = now
             if not self._arm(session, now):
@@ -381,7 +383,7 @@ class StreamableHTTPEndpoint:
         deadline = min(ends, default=None)
         if deadline is None or (now is not None and deadline <= now):
             return deadline is None
-        self._deadlines.arm(session, deadline)
+        self._deadlines.arm(session.id, deadline)
         return True
 
 
