@@ -51,8 +51,8 @@ fuzz: .venv/.dev  ## state machines and parsers, 2,000 examples each
 bench: .venv/.dev  ## the benchmark table, with peers and floors
 	$(BIN)/python -m benchmarks
 
-conformance: .venv/.dev  ## the bound rules of the specification, listed
-	$(BIN)/python -m pytest tests/unit/test_requirements.py -v
+conformance: .venv/.dev  ## the official conformance suite against our server and our client
+	$(BIN)/python -m conformance.official
 
 wheel: .venv/.dev  ## build the wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

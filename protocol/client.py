@@ -54,20 +54,11 @@ from .results import EmptyResult
 from .revisions import Era, Revision
 from .subscriptions import NOTIFICATION_OF, ChangeNotice, narrow
 from .types import LoggingLevel, SubscriptionFilter
-from .watches import Watches
+from .watches import Watches, tag_of
 
 __all__ = ["ClientEngine", "ClientProfile"]
 
 _KIND_OF = {method: kind for kind, method in NOTIFICATION_OF.items()}
-
-
-class _SubscriptionTag(Struct):
-    """The member of a notification's `_meta` that says whose it is."""
-
-    id: int | str | UnsetType = msgspec.field(name=meta.SUBSCRIPTION_ID, default=UNSET)
-
-
-_decode_tag = msgspec.json.Decoder(_SubscriptionTag).decode
 
 
 def _refused(code: int, message: str, data: Any = UNSET) -> RemoteProtocolError:
@@ -84,8 +75,11 @@ class ClientEngine(Engine):
         self.profile, self.state = profile, Negotiation.IDLE
         self.context: Context | None = None
         """What is known of the server once `Ready`."""
-        self._speaking: Revision = profile.revisions[-1]
-        self._tried: set[str] = set()
+        self.speaking: Revision = profile.revisions[-1]
+        """The revision that requests are made in just now."""
+        self.is_silence_evidence = bool(profile.handshakes)
+        """A probe that is not answered in time proves a handshake server; over HTTP it proves nothing."""
+        self._tried: dict[str, int] = {}
         self._probe: Call | None = None
         self._late_probe: Call | None = None
         self._start_deadline: float | None = None
@@ -128,15 +122,15 @@ class ClientEngine(Engine):
 
     def _send_probe(self, revision: Revision) -> None:
         self.state = Negotiation.PROBING
-        self._speaking = revision
-        self._tried.add(revision.name)
+        self.speaking = revision
+        self._tried[revision.name] = self._tried.get(revision.name, 0) + 1
         # Without a handshake to fall back on, silence is no verdict, only a failure.
-        deadline = self._probe_deadline if self.profile.handshakes else self._start_deadline
+        deadline = self._probe_deadline if self.is_silence_evidence else self._start_deadline
         self._probe = self._send_internal("server/discover", b"{}", deadline)
 
     def _send_initialize(self, revision: Revision) -> None:
         self.state = Negotiation.HANDSHAKING
-        self._speaking = revision
+        self.speaking = revision
         params = InitializeParams(
             protocol_version=revision.name,
             capabilities=self.adapt(self.profile.capabilities, revision),
@@ -157,9 +151,9 @@ class ClientEngine(Engine):
         verdict = read(raw, self.profile.revisions)
         if verdict.context is not None:
             self.context = verdict.context
-            self._speaking = verdict.context.revision
+            self.speaking = verdict.context.revision
             if verdict.evidence is Evidence.INITIALIZED:
-                self._revision = self._speaking
+                self._revision = self.speaking
                 self._notify("notifications/initialized", None)
         self._conclude(verdict.evidence, verdict.revision, verdict.why)
 
@@ -210,12 +204,12 @@ class ClientEngine(Engine):
         elif isinstance(call, Subscription):
             self._finish(call)
             self._drop(call, None)
-        elif self._speaking.result_types:
+        elif self.speaking.result_types:
             self._settle_typed(call, raw)
         else:
             self._finish(call)
             if call.as_task and call.progress_token is not UNSET and len(self._followed) < self.limits.calls:
-                self._followed[call.id] = call
+                self._followed[call.progress_token] = call
             self._deliver(call, raw, "complete")
 
     def _adopt_late(self, call: Call, raw: Raw) -> None:
@@ -257,7 +251,7 @@ class ClientEngine(Engine):
             self._events.append(Failure(call, error, is_local))
 
     def _expire_call(self, call: Call, now: float) -> None:
-        if call is self._probe and call.method == "server/discover" and self.profile.handshakes:
+        if call is self._probe and call.method == "server/discover" and self.is_silence_evidence:
             # Its id stays known: a late answer is told apart from the answer to `initialize`, and used.
             self._conclude(Evidence.LEGACY, None)
             return
@@ -365,11 +359,8 @@ class ClientEngine(Engine):
             self._events.append(Notification(method, params, self.context))
 
     def _subscription_of(self, params: Any) -> Subscription | None:
-        try:
-            tag = UNSET if params.meta is UNSET else _decode_tag(params.meta).id
-        except DECODE_ERRORS:
-            return None
-        call = None if tag is UNSET else self._calls.get(tag)
+        tag = tag_of(params.meta)
+        call = None if tag is None else self._calls.get(tag)
         return call if isinstance(call, Subscription) else None
 
     def _receive_acknowledged(self, params: AcknowledgedParams) -> None:
@@ -428,10 +419,10 @@ class ClientEngine(Engine):
         self.check_room()
         if log_level is not None and log_level not in LOG_LEVELS:
             raise LocalProtocolError(f"log level {log_level!r} is not one of {', '.join(LOG_LEVELS)}")
-        body = b"{}" if params is None else model.encode(self.adapt(params, self._speaking))
+        body = b"{}" if params is None else model.encode(self.adapt(params, self.speaking))
         spec = METHODS.get(method)
         name = getattr(params, spec.mirror, None) if spec is not None and spec.mirror is not None else None
-        as_task = self._speaking.task_params and getattr(params, "task", UNSET) is not UNSET
+        as_task = self.speaking.task_params and getattr(params, "task", UNSET) is not UNSET
         call = self._new_call(
             method, body, progress=progress, name=name, meta=meta, log_level=log_level, as_task=as_task
         )
@@ -444,15 +435,15 @@ class ClientEngine(Engine):
         if self.state is not Negotiation.READY or self.closed or self.context is None:
             raise LocalProtocolError("not ready: wait for the Ready event")
         assert isinstance(self.context.capabilities, ServerCapabilities)
-        refusal = self.profile.refusal(method, self._speaking, self.context.capabilities)
+        refusal = self.profile.refusal(method, self.speaking, self.context.capabilities)
         if refusal is not None:
             raise LocalProtocolError(refusal)
 
     def _stamped(self, call: Call) -> bytes:
         """Return a call's params with the `_meta` that its era and its caller want."""
-        members = self.profile.stamp(self._speaking)
+        members = self.profile.stamp(self.speaking)
         own: dict[str, Any] = dict(call.meta) if call.meta else {}
-        if call.log_level is not None and self._speaking.era is Era.ENVELOPE:
+        if call.log_level is not None and self.speaking.era is Era.ENVELOPE:
             own[meta.LOG_LEVEL] = call.log_level
         if own or call.progress_token is not UNSET:
             extra = encode_meta(own, call.progress_token)
@@ -557,6 +548,14 @@ class ClientEngine(Engine):
             body = model.encode(SubscribeParams(uri=uri))
             self._watches.waiting[self._send_internal("resources/unsubscribe", body, None).id] = None
 
+    def renew(self, call: Call, data: bytes) -> bytes:
+        """Give an open call another id; a subscription waits for its acknowledgement again."""
+        old, data = call.id, super().renew(call, data)
+        if isinstance(call, Subscription):
+            call.is_acknowledged = False
+        self._watches.renew(old, call.id)
+        return data
+
     def _drop(self, subscription: Subscription, error: ErrorObject | None) -> None:
         subscription.is_open = False
         self._watches.remove(subscription)
@@ -587,7 +586,8 @@ class ClientEngine(Engine):
 
     def unfollow(self, call: Call) -> None:
         """Stop hearing the progress of a call that was answered with a task: the task ended, or nobody cares."""
-        self._followed.pop(call.id, None)
+        if call.progress_token is not UNSET:
+            self._followed.pop(call.progress_token, None)
 
     def _close(self, error: ErrorObject | None) -> None:
         if not self.closed:

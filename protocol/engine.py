@@ -43,6 +43,7 @@ from .jsonrpc import (
     encode_notification,
     encode_request,
     split_batch,
+    with_id,
 )
 from .limits import Limits
 from .methods import DECODERS, METHODS, Role
@@ -72,6 +73,8 @@ class Engine(ABC):
         self._outgoing: list[Outgoing] = []
         self._requests: dict[RequestId, Request] = {}
         self._calls: dict[RequestId, Call] = {}
+        self._renewed: dict[RequestId, Call] = {}
+        """By progress token, the open calls whose id is another one by now."""
         self._deadlines: DeadlineQueue[Call | Request] = DeadlineQueue()
         self._last_id = 0
         self._stray_responses = 0
@@ -112,9 +115,13 @@ class Engine(ABC):
         else:
             self._receive_batch(members)
 
-    def receive_eof(self) -> None:
-        """Take the end of the connection: fails every open call and cancels every open request. Idempotent."""
-        self._close(None)
+    def receive_eof(self, error: ErrorObject | None = None) -> None:
+        """Take the end of the connection: fails every open call and cancels every open request. Idempotent.
+
+        Args:
+            error: why it ended, if a binding knows more than that it did.
+        """
+        self._close(error)
 
     def receive_end_of_input(self) -> None:
         """Take the end of what the peer sends, where our side can still speak; for most roles that is the end."""
@@ -272,7 +279,7 @@ class Engine(ABC):
 
     def _call_of_token(self, token: int | str) -> Call | None:
         """Return the call that chose the token; tokens are the call's own id."""
-        call = self._calls.get(token)
+        call = self._calls.get(token) or self._renewed.get(token)
         return call if call is not None and call.progress_token is not UNSET else None
 
     # What goes out
@@ -361,6 +368,33 @@ class Engine(ABC):
             self._finish(call)
             self._abandon(call, reason)
 
+    # For bindings that carry each call on a stream of its own
+
+    def mint_id(self) -> RequestId:
+        """Return an id for a request of the binding's own, whose answer it keeps to itself."""
+        self._last_id += 1
+        return self._last_id
+
+    def renew(self, call: Call, data: bytes) -> bytes:
+        """Give an open call another id, and return its request under that; answers to the old one are late ones.
+
+        Args:
+            call: an open call.
+            data: its request, as it was to be sent.
+        """
+        del self._calls[call.id]
+        call.id = self.mint_id()
+        call.progress = None
+        self._calls[call.id] = call
+        if call.progress_token is not UNSET:
+            self._renewed[call.progress_token] = call
+        return with_id(data, call.id)
+
+    def fail_call(self, call: Call, error: ErrorObject) -> None:
+        """End a call for a reason found below the engine; one that ended already is left alone."""
+        if call.is_open:
+            self._fail(call, error, is_local=True)
+
     def cancel_request(self, request: Request, reason: str | None = None) -> None:
         """Take the word of a lower layer that the peer withdrew a request (its stream was closed)."""
         if request.state is RequestState.OPEN:
@@ -430,6 +464,8 @@ class Engine(ABC):
     def _finish(self, call: Call) -> None:
         call.is_open = False
         self._calls.pop(call.id, None)
+        if self._renewed and call.progress_token is not UNSET:
+            self._renewed.pop(call.progress_token, None)
         self._deadlines.disarm(call)
 
     def _take(self, request: Request) -> bool:

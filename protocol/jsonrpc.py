@@ -28,6 +28,7 @@ __all__ = [
     "is_compact_call",
     "is_valid_id",
     "split_batch",
+    "with_id",
 ]
 
 RequestId = int | str
@@ -332,6 +333,12 @@ def encode_request(request_id: RequestId, method: str, params: bytes) -> bytes:
     """Wrap encoded params as a request; `b""` leaves `params` out."""
     head = b'{"jsonrpc":"2.0","id":%b,"method":%b' % (encode_id(request_id), _encode_json(method))
     return b'%b,"params":%b}' % (head, params) if params else head + b"}"
+
+
+def with_id(request: bytes, request_id: RequestId) -> bytes:
+    """Return a request that `encode_request` made, under another id."""
+    rest = request.partition(b',"method":')[2]
+    return b'{"jsonrpc":"2.0","id":%b,"method":%b' % (encode_id(request_id), rest)
 
 
 def encode_notification(method: str, params: bytes) -> bytes:

@@ -4,6 +4,7 @@ The probe is `server/discover` in the newest envelope revision the client speaks
 taken as modern; every other error, and silence, means the handshake — 2026-07-28 basic/versioning and spec.md 2.21.
 """
 
+from collections.abc import Mapping
 from enum import Enum
 
 import msgspec
@@ -97,15 +98,18 @@ def choose(offered: list[str], spoken: tuple[Revision, ...], era: Era) -> Revisi
     return None
 
 
-def weigh(offered: list[str], spoken: tuple[Revision, ...], tried: set[str]) -> tuple[Evidence, Revision | None]:
+def weigh(
+    offered: list[str], spoken: tuple[Revision, ...], tried: Mapping[str, int]
+) -> tuple[Evidence, Revision | None]:
     """Tell what the revisions named by a server's error prove, and which to use next.
 
     A handshake revision among them means "use `initialize`", never "put it in `_meta`".
     """
     revision = choose(offered, spoken, Era.ENVELOPE)
     if revision is not None:
-        # Refusing the very revision it names would loop.
-        return (Evidence.REFUSED, None) if revision.name in tried else (Evidence.NAMED, revision)
+        # A server that refuses the very revision it names is asked once more: it may be one of several that are just
+        # being replaced. After that it would loop.
+        return (Evidence.REFUSED, None) if tried.get(revision.name, 0) > 1 else (Evidence.NAMED, revision)
     revision = choose(offered, spoken, Era.HANDSHAKE)
     return (Evidence.DISJOINT, None) if revision is None else (Evidence.LEGACY, revision)
 

@@ -5,16 +5,35 @@ resource. Here is which requests are due, and when a subscription has all its an
 """
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, Raw, Struct, UnsetType
 
+from . import meta
 from .events import Call, Subscription
-from .jsonrpc import RequestId
+from .jsonrpc import DECODE_ERRORS, RequestId
 from .params import SubscribeParams
 from .subscriptions import ChangeNotice, matches
 
-__all__ = ["Watches"]
+__all__ = ["Watches", "tag_of"]
 
 _uri_of = msgspec.json.Decoder(SubscribeParams).decode
+
+
+class _SubscriptionTag(Struct):
+    """The member of a notification's `_meta` that says whose it is."""
+
+    id: int | str | UnsetType = msgspec.field(name=meta.SUBSCRIPTION_ID, default=UNSET)
+
+
+_decode_tag = msgspec.json.Decoder(_SubscriptionTag).decode
+
+
+def tag_of(raw: Raw | UnsetType) -> RequestId | None:
+    """Return the id of the subscription that a notification's `_meta` names, if it does."""
+    try:
+        tag = UNSET if raw is UNSET else _decode_tag(raw).id
+    except DECODE_ERRORS:
+        return None
+    return None if tag is UNSET else tag
 
 
 class Watches:
@@ -56,6 +75,11 @@ class Watches:
     def is_own(self, call: Call) -> bool:
         """Tell whether a call is one of ours, which nobody outside waits for."""
         return call.id in self.waiting
+
+    def renew(self, old: RequestId, new: RequestId) -> None:
+        """Know one of our calls by its new id."""
+        if old in self.waiting:
+            self.waiting[new] = self.waiting.pop(old)
 
     def settle(self, call: Call, *, is_watched: bool) -> Subscription | None:
         """Take the end of one of our calls, and return the subscription that this was the last answer for."""

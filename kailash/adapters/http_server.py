@@ -1,60 +1,46 @@
-"""HTTP/1.1 connections on asyncio: bytes to exchanges and back. An idle connection owns no task, a busy one neither.
-
-data ─► codec ─head─► endpoint.refuse ─body─► endpoint.receive_request ─► exchange ─► on_exchange (the runtime)
-runtime ─► channel.flush ─► owner.flush ─► exchanges with something to write ─► codec ─► one write each
-"""
+"""An HTTP/1.1 server: listens, routes, lets in and drains. On asyncio by its own transports, elsewhere over streams."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
+import errno
+import os
 import socket
 import ssl as tls
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from protocol.framing.http11 import HTTPCodec, make_http_server
-from protocol.framing.httpconnection import Data, EndOfRequest, Phase, ProtocolFault
+import anyio
+import anyio.abc
+import anyio.lowlevel
+from anyio.streams.tls import TLSListener
+
+from protocol.framing.http11 import HTTPCodec
 from protocol.framing.httphead import HTTPLimits, RequestHead
 from protocol.framing.httpserver import HTTP_SERVER_LIMITS
-from protocol.http.answer import END, Answer, Arrival, Part, ResponseHead
 from protocol.http.exchange import Exchange
 
+from .carriers import Carriers, EndpointLike
+from .http_connection import HTTPConnection
+from .httptransport import StreamTransport
 from .loops import AsyncioLoop
+from .owner import Owner, spawn_owner
+from .switchboard import Switchboard
+from .waiter import make_waiter
 
-__all__ = ["EngineChannel", "HTTPServer", "HTTPTimeouts"]
-
-logger = logging.getLogger("kailash.adapters.http_server")
-
-
-class EndpointLike(Protocol):
-    """What answers the requests to one path; `StreamableHTTPEndpoint` is one."""
-
-    def refuse(self, head: RequestHead, arrival: Arrival = ...) -> Answer | None:
-        """Return the answer to a request whose body must not even be read."""
-
-    def too_large(self) -> Answer:
-        """Return the answer to a body that is too long."""
-
-    def receive_request(
-        self,
-        head: RequestHead,
-        body: bytes,
-        *,
-        now: float,
-        arrival: Arrival = ...,
-        principal: str | None = ...,
-        is_checked: bool = ...,
-    ) -> Exchange | Answer:
-        """Take a whole request and return what answers it."""
+__all__ = ["Admit", "Caller", "HTTPServer", "HTTPServerOptions", "HTTPTimeouts", "bind", "make_ssl_context"]
 
 
-class Owner(Protocol):
-    """What an engine's messages are carried by: an exchange, or the session of several."""
+class Caller(Protocol):
+    """Who sends a request, as it was verified."""
 
-    def flush(self, now: float) -> list[Exchange]:
-        """Carry what the engine has to say; returns the exchanges that have something to write."""
+    @property
+    def principal(self) -> str | None:
+        """The name that sessions and limits are bound to; `None`: nobody in particular."""
+
+
+Admit = Callable[[EndpointLike, RequestHead], Any]
+"""Returns the `Caller` of a request, or the `Answer` that refuses it, or an awaitable of either."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,342 +54,277 @@ class HTTPTimeouts:
     idle: float = 60.0
     """Seconds between two requests."""
     write: float = 20.0
-    """Seconds in which the peer must take what waits."""
+    """Seconds in which the peer must take something of what waits."""
+    handshake: float = 10.0
+    """Seconds for the TLS handshake."""
 
 
-NOT_FOUND = Answer(404, [(b"content-type", b"text/plain")], b"not found: this path serves nothing\n")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPServerOptions:
+    """How connections are served."""
+
+    codec: HTTPCodec = "auto"
+    """`"h11"`, `"httptools"`, or the faster one that is there."""
+    limits: HTTPLimits = HTTP_SERVER_LIMITS
+    """Sizes of what is read."""
+    timeouts: HTTPTimeouts = field(default_factory=HTTPTimeouts)
+    """How long a connection may take."""
+    most_connections: int = 1000
+    """Further ones are answered 503 and closed."""
+    high_bytes: int = 1 << 20
+    """Unsent bytes from which handlers that wait for their peer wait, and nothing more is read from it."""
+    cap_bytes: int | None = 16 << 20
+    """Unsent bytes from which a further write drops the connection."""
 
 
 class HTTPServer:
     """Listens, and answers requests at the paths it is given.
 
     Args:
-        routes: endpoints by path; `"/"` is a path like any other.
-        on_exchange: called with each new exchange; takes its events and flushes.
-        codec: `"h11"`, `"httptools"`, or the faster one that is there.
-        limits: sizes of what is read.
-        timeouts: how long a connection may take.
-        most_connections: further ones are answered 503 and closed.
+        routes: endpoints by path, without a slash at the end; `"/"` is a path like any other.
+        take: called with each exchange that something happened to, and its caller; takes its events and flushes.
+        carriers: of the exchanges.
+        admit: finds out who sends a request; without it nobody in particular does.
+        options: how connections are served.
+        switchboard: of the workers that share the port.
+        place: tells which other worker a request is for; `None`: it may be answered here.
     """
 
     def __init__(
         self,
         routes: Mapping[str, EndpointLike],
         *,
-        on_exchange: Callable[[Exchange], None],
-        codec: HTTPCodec = "auto",
-        limits: HTTPLimits = HTTP_SERVER_LIMITS,
-        timeouts: HTTPTimeouts | None = None,
-        most_connections: int = 1000,
+        take: Callable[[Exchange, Any], None],
+        carriers: Carriers,
+        admit: Admit | None = None,
+        options: HTTPServerOptions | None = None,
+        switchboard: Switchboard | None = None,
+        place: Callable[[RequestHead], int | None] = lambda head: None,
     ) -> None:
-        self.loop = AsyncioLoop(asyncio.get_running_loop())
+        self.loop = carriers.loop
+        self.carriers = carriers
         self.routes = routes
-        self.on_exchange = on_exchange
-        self.codec: HTTPCodec = codec
-        self.limits = limits
-        self.timeouts = timeouts or HTTPTimeouts()
-        self.most_connections = most_connections
+        self.take = take
+        self.admit = admit
+        self.switchboard = switchboard
+        self.place = place
+        self.options = options or HTTPServerOptions()
+        self.timeouts = timeouts = self.options.timeouts
+        self.tick = min(timeouts.head, timeouts.body, timeouts.idle, timeouts.write)
+        """Most seconds until a connection looks at its deadline."""
         self.connections: set[HTTPConnection] = set()
-        self._carriers: dict[Exchange, HTTPConnection] = {}
-        self._server: asyncio.Server | None = None
+        self.is_draining = False
+        self._server: Any = None
+        self._listening: list[Owner] = []
+        self._empty: Any = None
+        self._unwritten: list[HTTPConnection] = []
+
+    def route(self, target: str) -> EndpointLike | None:
+        """Return what answers a request target; a slash at the end of the path changes nothing."""
+        path = target.partition("?")[0]
+        found = self.routes.get(path)
+        return self.routes.get(path.rstrip("/") or "/") if found is None else found
+
+    # Writing
+
+    def write_soon(self, connection: HTTPConnection) -> None:
+        """Have a connection write at the end of the loop's turn.
+
+        What one turn answers leaves together: peers that wait on another core are woken once and not each time, which
+        would cost as much as the answers do.
+        """
+        self._unwritten.append(connection)
+        if len(self._unwritten) == 1:
+            self.loop.call_soon(self._write)
+
+    def _write(self) -> None:
+        connections, self._unwritten = self._unwritten, []
+        for connection in connections:
+            connection.write_out()
+
+    # Listening
 
     async def start(self, host: str = "127.0.0.1", port: int = 0, *, ssl: tls.SSLContext | None = None) -> int:
-        """Listen; returns the port."""
-        self._server = await self.loop.loop.create_server(lambda: HTTPConnection(self), host, port, ssl=ssl)
-        bound: int = self._server.sockets[0].getsockname()[1]
+        """Listen on an address; returns the port.
+
+        Raises:
+            OSError: the address is taken, or is none of this machine's.
+        """
+        sockets = bind(host, port)
+        await self.listen(sockets, ssl=ssl)
+        bound: int = sockets[0].getsockname()[1]
         return bound
 
-    async def aclose(self) -> None:
-        """Listen no longer, and close every connection once its answer is written."""
-        if self._server is not None:
-            self._server.close()
-        for connection in list(self.connections):
-            connection.drain()
-        while self.connections:
-            await next(iter(self.connections)).closed.wait()
-        if self._server is not None:
-            await self._server.wait_closed()
+    async def listen(self, sockets: list[socket.socket], *, ssl: tls.SSLContext | None = None) -> None:
+        """Listen on bound sockets, which from now on belong to the server."""
+        if isinstance(self.loop, AsyncioLoop):
+            self._server = _Servers()
+            for each in sockets:
+                self._server.add(
+                    await self.loop.loop.create_server(
+                        lambda: HTTPConnection(self),
+                        sock=each,
+                        ssl=ssl,
+                        ssl_handshake_timeout=None if ssl is None else self.timeouts.handshake,
+                        backlog=_BACKLOG,
+                    )
+                )
+            return
+        for each in sockets:
+            each.listen(_BACKLOG)
+            listener: anyio.abc.Listener[Any] = await anyio.abc.SocketListener.from_socket(each)
+            if ssl is not None:
+                listener = TLSListener(
+                    listener, ssl, standard_compatible=False, handshake_timeout=self.timeouts.handshake
+                )
+            self._listening.append(spawn_owner(self._serve, listener, name="kailash http listener"))
 
-    def carry(self, exchanges: list[Exchange]) -> None:
-        """Write what exchanges have to say on the connections that carry them."""
-        for exchange in exchanges:
-            connection = self._carriers.get(exchange)
-            if connection is not None:
-                connection.write(exchange.data_to_send())
+    def adopt(self, connection: socket.socket, read: bytes) -> None:
+        """Take over another worker's connection, of which it has read something."""
 
-    def attach(self, exchange: Exchange, connection: HTTPConnection) -> None:
-        """Let a connection carry an exchange."""
-        self._carriers[exchange] = connection
+        async def connect() -> None:
+            assert isinstance(self.loop, AsyncioLoop)
+            await self.loop.loop.connect_accepted_socket(lambda: HTTPConnection(self, read), connection)
 
-    def detach(self, exchange: Exchange) -> None:
-        """Let nothing carry an exchange any more."""
-        self._carriers.pop(exchange, None)
+        spawn_owner(connect, name="kailash http connection of another worker")
 
-    def carrier(self, owner: Any) -> HTTPConnection | None:
-        """Return the connection that carries an exchange, if one does."""
-        return self._carriers.get(owner)
+    async def _serve(self, listener: anyio.abc.Listener[Any]) -> None:
+        async with listener:
+            await listener.serve(self._serve_stream)
 
+    async def _serve_stream(self, stream: anyio.abc.ByteStream) -> None:
+        # In an owner of its own: the end of the listener must not end what it accepted.
+        transport = StreamTransport(stream, HTTPConnection(self))
+        spawn_owner(transport.run, name="kailash http connection")
 
-class EngineChannel:
-    """What the runtime sees of an engine behind HTTP: the clock, and where to write.
+    def forget(self, connection: HTTPConnection) -> None:
+        """Take the end of a connection."""
+        self.connections.discard(connection)
+        if not self.connections and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
 
-    Args:
-        http: whose connections carry the exchanges.
-        owner: the exchange, or the session, that the engine belongs to.
-    """
-
-    __slots__ = ("_http", "_is_scheduled", "_owner", "loop", "now", "peer_ended")
-
-    def __init__(self, http: HTTPServer, owner: Owner) -> None:
-        self._http = http
-        self._owner = owner
-        self._is_scheduled = False
-        self.loop = http.loop
-        self.now = http.loop.now
-        self.peer_ended = False
-
-    def flush(self) -> None:
-        """Write what the engine has to say."""
-        self._http.carry(self._owner.flush(self.now()))
-
-    def flush_soon(self) -> None:
-        """Write in the loop's next turn: one write for many messages."""
-        if not self._is_scheduled:
-            self._is_scheduled = True
-            self.loop.call_soon(self._flush_now)
-
-    def _flush_now(self) -> None:
-        self._is_scheduled = False
-        self.flush()
+    # The end
 
     async def drain(self) -> None:
-        """Wait while the peer takes less than is sent."""
-        connection = self._http.carrier(self._owner)
-        if connection is not None:
-            await connection.writable.wait()
+        """Accept no further connection; those that are there end with their next answer."""
+        self.is_draining = True
+        for _ in range(3):
+            await anyio.lowlevel.checkpoint()  # what the kernel has accepted for us already is taken still
+        self.stop_listening()
+        for connection in list(self.connections):
+            connection.drain_answer()
+
+    def stop_listening(self) -> None:
+        """Accept no further connection."""
+        if self._server is not None:
+            self._server.close()
+        for each in self._listening:
+            each.cancel()
+
+    def shut_connections(self) -> None:
+        """Let each connection end with the answer that is under way; those without one end now."""
+        for connection in list(self.connections):
+            connection.shut()
+
+    async def wait_empty(self, timeout: float | None = None) -> bool:
+        """Wait until every connection has ended; returns whether they did within `timeout` seconds."""
+        with anyio.move_on_after(timeout):
+            while self.connections:
+                self._empty = make_waiter(self.loop)
+                await self._empty
+        return not self.connections
+
+    async def aclose(self, timeout: float | None = 5.0) -> None:
+        """Listen no longer, close every connection once its answer is written, and after `timeout` the others too."""
+        self.stop_listening()
+        self.shut_connections()
+        if not await self.wait_empty(timeout):
+            for connection in list(self.connections):
+                connection.abort()
+            await self.wait_empty()
+        if self._server is not None:
+            await self._server.wait_closed()
+        for each in self._listening:
+            await each.wait()
+        self._listening.clear()
 
 
-class HTTPConnection(asyncio.Protocol):
-    """One connection: requests one after the other, each answered by an exchange."""
+_BACKLOG = 2048
 
-    def __init__(self, http: HTTPServer) -> None:
-        self._http = http
-        self._codec = make_http_server(http.codec, http.limits)
-        self._transport: asyncio.Transport
-        self._arrival = Arrival()
-        self._head: RequestHead | None = None
-        self._endpoint: EndpointLike | None = None
-        self._body: list[bytes] = []
-        self._exchange: Exchange | None = None
-        self._pending: ResponseHead | None = None
-        self._pieces: list[bytes] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._due = 0.0
-        self._is_busy = False
-        self.writable = asyncio.Event()
-        self.writable.set()
-        self.closed = asyncio.Event()
 
-    # What asyncio calls
+class _Servers:
+    """Several of asyncio's servers as one."""
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or turn it away."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        http = self._http
-        if len(http.connections) >= http.most_connections:
-            self._codec.refuse(503, "too many connections")
-            self._send()
-            self.closed.set()
-            return
-        http.connections.add(self)
-        raw = transport.get_extra_info("socket")
-        if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self._arrival = Arrival(local=transport.get_extra_info("sockname")[0])
-        self._wait(http.timeouts.head)
+    def __init__(self) -> None:
+        self._servers: list[Any] = []
 
-    def data_received(self, data: bytes) -> None:
-        """Feed the codec, and act on what it found."""
-        was_idle = self._codec.is_idle
-        self._codec.receive_data(data)
-        if was_idle and self._codec.phase is Phase.HEAD:
-            self._wait(self._http.timeouts.head)
-        self._advance()
+    def add(self, server: Any) -> None:
+        self._servers.append(server)
 
-    def eof_received(self) -> bool:
-        """Take the end of what the peer sends for the loss of the connection; what is written already still leaves.
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
 
-        A client that merely ends its side cannot be told from one that is gone, and the latter must cancel its request.
-        """
-        self._codec.receive_eof()
-        self._advance()
-        return False
+    async def wait_closed(self) -> None:
+        for server in self._servers:
+            await server.wait_closed()
 
-    def pause_writing(self) -> None:
-        """Stop reading while the peer does not take what was sent, and drop it if that lasts."""
-        self.writable.clear()
-        self._transport.pause_reading()
-        self._wait(self._http.timeouts.write)
 
-    def resume_writing(self) -> None:
-        """Go on."""
-        self.writable.set()
-        if not self._transport.is_closing():
-            self._transport.resume_reading()
-            self._wait_for_exchange()
+def bind(host: str, port: int, *, is_shared: bool = False) -> list[socket.socket]:
+    """Return sockets bound to every address of a host, all on one port.
 
-    def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell the exchange, if there is one."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._http.connections.discard(self)
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            self._http.detach(exchange)
-            exchange.receive_disconnect()
-            self._http.on_exchange(exchange)
-        self.writable.set()
-        self.closed.set()
+    Args:
+        host: a name or an address; `""` for every address of this machine.
+        port: 0 for a free one.
+        is_shared: other processes may bind the same port (`SO_REUSEPORT`).
 
-    # Requests
-
-    def _advance(self) -> None:
-        if self._is_busy:
-            return  # answering within the loop below; it goes on by itself
-        self._is_busy = True
+    Raises:
+        OSError: an address is taken, or is none of this machine's.
+    """
+    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    sockets: list[socket.socket] = []
+    failure: OSError | None = None
+    for family, kind, number, _, address in dict.fromkeys(found):
+        chosen = sockets[0].getsockname()[1] if sockets and port == 0 else address[1]
         try:
-            while events := self._codec.events_received():
-                for event in events:
-                    if isinstance(event, Data):
-                        self._body.append(event.data)
-                    elif isinstance(event, EndOfRequest):
-                        self._receive()
-                    elif isinstance(event, RequestHead):
-                        self._begin(event)
-                    elif isinstance(event, ProtocolFault):
-                        logger.debug("! %d %s", event.status, event.reason)
-        finally:
-            self._is_busy = False
-        self._send()
-
-    def _begin(self, head: RequestHead) -> None:
-        self._head = head
-        self._body.clear()
-        self._wait(self._http.timeouts.body)
-        path = head.target.partition("?")[0]
-        self._endpoint = self._http.routes.get(path)
-        answer = NOT_FOUND if self._endpoint is None else self._endpoint.refuse(head, self._arrival)
-        if answer is not None:
-            self._head = None
-            self._write(answer.data_to_send())
+            each = socket.socket(family, kind, number)
+        except OSError as error:  # a kernel without IPv6
+            failure = error
+            continue
+        try:
+            _prepare(each, is_shared)
+            each.bind((address[0], chosen, *address[2:]))
+        except OSError as error:
+            each.close()
+            failure = error
+            if error.errno != errno.EADDRNOTAVAIL:  # `localhost` may name an address that this machine does not have
+                break
         else:
-            self._codec.send_continue()
+            sockets.append(each)
+            failure = None if failure is None or failure.errno == errno.EADDRNOTAVAIL else failure
+    if not sockets or (failure is not None and failure.errno == errno.EADDRINUSE):
+        for each in sockets:
+            each.close()
+        assert failure is not None
+        raise OSError(failure.errno, f"cannot listen on {host or '*'}:{port}: {os.strerror(failure.errno or 0)}")
+    return sockets
 
-    def _receive(self) -> None:
-        head, endpoint = self._head, self._endpoint
-        if head is None or endpoint is None:
-            return  # refused by its head
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()
-        http = self._http
-        found = endpoint.receive_request(head, body, now=http.loop.now(), arrival=self._arrival, is_checked=True)
-        if isinstance(found, Answer):
-            self._write(found.data_to_send())
-            return
-        self._exchange = found
-        http.attach(found, self)
-        http.on_exchange(found)
-        self._wait_for_exchange()
 
-    # Answers
+def _prepare(each: socket.socket, is_shared: bool) -> None:
+    if os.name == "posix":
+        # A port whose last connections still linger is free.
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if is_shared:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if each.family == socket.AF_INET6:
+        each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    each.setblocking(False)
 
-    def write(self, parts: list[Part]) -> None:
-        """Write parts of the answer; the last of them makes room for the next request."""
-        self._write(parts)
-        if not self._is_busy:
-            self._send()
-            self._advance()
 
-    def _write(self, parts: list[Part]) -> None:
-        codec = self._codec
-        for part in parts:
-            if part is END:
-                self._end()
-            elif isinstance(part, ResponseHead):
-                if part.length is None:
-                    codec.start_response(part.status, part.headers)
-                else:
-                    self._pending = part
-            elif self._pending is not None:
-                self._pieces.append(part)
-            else:
-                codec.send_body(part)
-
-    def _end(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is None:
-            self._codec.end_response()
-        else:
-            self._codec.send_response(pending.status, pending.headers, b"".join(self._pieces))
-            self._pieces.clear()
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            self._http.detach(exchange)
-        self._wait(self._http.timeouts.idle)
-
-    def _send(self) -> None:
-        data = self._codec.data_to_send()
-        transport = self._transport
-        if data and not transport.is_closing():
-            transport.write(data[0] if len(data) == 1 else b"".join(data))
-        if self._codec.should_close and self._exchange is None and not transport.is_closing():
-            transport.close()
-
-    def drain(self) -> None:
-        """Close after the answer that is under way, or now when there is none."""
-        self._codec.drain()
-        self._send()
-
-    # Time: one timer, which only ever moves earlier; a later deadline is found when it fires
-
-    def _wait(self, seconds: float) -> None:
-        self._due = self._http.loop.now() + seconds
-        self._arm(self._due)
-
-    def _wait_for_exchange(self) -> None:
-        exchange = self._exchange
-        if exchange is None:
-            return
-        deadline = exchange.next_deadline()
-        self._due = float("inf") if deadline is None else deadline
-        if deadline is not None:
-            self._arm(deadline)
-
-    def _arm(self, when: float) -> None:
-        if self._timer is None or when < self._timer.when():
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._http.loop.call_at(when, self._on_time)
-
-    def _on_time(self) -> None:
-        self._timer = None
-        now = self._http.loop.now()
-        exchange = self._exchange
-        if exchange is not None and self.writable.is_set():
-            exchange.handle_deadline(now)
-            self._http.on_exchange(exchange)
-            if exchange.has_data:
-                self.write(exchange.data_to_send())
-            self._wait_for_exchange()
-        elif now < self._due:
-            if self._due != float("inf"):
-                self._arm(self._due)
-        elif not self.writable.is_set():
-            self._transport.abort()
-        elif self._codec.is_idle:
-            self._transport.close()
-        else:
-            self._codec.refuse(408, "the request took too long")
-            self._send()
+def make_ssl_context(certfile: str, keyfile: str | None = None, password: str | None = None) -> tls.SSLContext:
+    """Return what a TLS server needs: its certificate chain and key, TLS 1.2 or newer."""
+    context = tls.SSLContext(tls.PROTOCOL_TLS_SERVER)
+    context.minimum_version = tls.TLSVersion.TLSv1_2
+    context.load_cert_chain(certfile, keyfile, password)
+    context.set_alpn_protocols(["http/1.1"])
+    return context

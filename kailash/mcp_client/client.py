@@ -63,6 +63,7 @@ from .results import OutputSchemas, ResourceResult, ToolResult, plain_arguments,
 from .session import CallOptions, ClientSession, Outcome, ProgressHandler
 from .target import target_of
 from .tasks import ClientTasks, TaskHandle
+from .web import WebConnection
 
 __all__ = ["MCPClient"]
 
@@ -75,7 +76,7 @@ class MCPClient:
     `async with client:` or `open()` and `aclose()`, from any tasks in any order.
 
     Args:
-        config: a mapping (keys: see `ClientConfig`), or an `MCPServer` of this process.
+        config: a URL, a mapping (keys: see `ClientConfig`), or an `MCPServer` of this process.
         sampling_handler, elicitation_handler, roots: answer what the server asks; see `InputHandlers`.
         log_handler: gets each log message, with `level`, `data` and `logger`.
         change_handler: gets each `Change` the server tells of.
@@ -146,7 +147,7 @@ class MCPClient:
         self._raise_on_error = raise_on_error
         self._cache = ResponseCache() if cache else None
         self._schemas = OutputSchemas()
-        self._connection: Connection | None = None
+        self._connection: Connection | WebConnection | None = None
         self._listening: list[Changes] = []
         self._lock: anyio.Lock | None = None
         self._others: dict[Hashable, MCPClient] = {}
@@ -323,7 +324,7 @@ class MCPClient:
                 raise_on_error=raise_on_error,
                 task=task,
             )
-        if self.config is not None and self.config.problems():
+        if self._connection is None and self.config is not None and self.config.problems():
             # A call that cannot be made is a failed call, whatever the tool.
             raise ToolError(f"cannot call {tool!r}: {'; '.join(self.config.problems())}")
         wire = CallToolParams(name=tool, arguments=UNSET if given is None else Raw(dumps(plain_arguments(given))))
@@ -539,8 +540,6 @@ class MCPClient:
     # Mechanics
 
     def _other(self, server: Any) -> "MCPClient":
-        if isinstance(server, str):
-            raise TransportError(f"no connection possible to {server!r}: URLs need a network transport, not available")
         config = ClientConfig.of(server)
         other = self._others.get(config.key)
         if other is None:

@@ -1,27 +1,45 @@
 """How to reach one server: a mapping, checked; and `mcpServers` files, in the spellings found in the wild."""
 
+import hashlib
 import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+
+from ..adapters.http_headers import encode_headers
+from ..adapters.http_url import HTTPURL, parse_url
 
 __all__ = ["ClientConfig", "expand_variables", "load_servers"]
 
-TRANSPORTS = ("stdio", "memory")
+TRANSPORTS = ("stdio", "http", "sse", "memory")
+
+_SPELLINGS = {"streamablehttp": "http", "httpstream": "http", "httpsse": "sse"}
+"""What others call the transports, without case and punctuation."""
 
 _KNOWN = {
     "name": "name shown to the server",
-    "transport": "stdio or memory (also spelled type)",
+    "transport": "stdio, http, sse or memory (also spelled type)",
     "type": "the same as transport",
     "command": "executable of a stdio server",
     "args": "its arguments",
     "env": "variables beside the allow-list the child inherits",
     "cwd": "its working directory",
     "server": "the MCPServer of a memory transport",
+    "url": "where an http or sse server is; a base URL will do",
+    "headers": "headers of every request to it, or a callable that returns them",
+    "ca_file": "certificates to trust instead of the system's",
+    "client_cert": "certificate to show to the server",
+    "client_key": "its key, unless that stands in the same file",
+    "proxy": "URL of an HTTP proxy instead of the environment's; an empty one: none",
+    "http_codec": "h11, httptools or auto",
+    "http_connect_timeout": "seconds one network connection may take to open",
+    "first_byte_timeout": "seconds until the answer to a request must begin",
+    "idle_timeout": "seconds an answer may be silent once it has begun",
+    "response_timeout": "seconds a whole answer may take",
     "timeout": "seconds a call may take without progress",
     "total_timeout": "seconds a call may take at all",
     "connect_timeout": "seconds until the server must be ready",
@@ -39,6 +57,19 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
     env: dict[str, str] | None = None
     cwd: str | None = None
     server: Any = None
+    url: str | None = None
+    headers: Any = None
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    proxy: str | None = None
+    http_codec: Literal["auto", "h11", "httptools"] = "auto"
+    http_connect_timeout: float | None = 10.0
+    first_byte_timeout: float | UnsetType | None = UNSET
+    """Default: 60 s, and for calls what their own time-outs say."""
+    idle_timeout: float | UnsetType | None = UNSET
+    """Default: 300 s; HTTP+SSE, whose only stream may be silent for long, has none."""
+    response_timeout: float | None = None
     timeout: float | None = 60.0
     total_timeout: float | None = 300.0
     connect_timeout: float = 30.0
@@ -46,7 +77,7 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def of(cls, source: Any) -> "ClientConfig":
-        """Read a config from a mapping, or make one for an `MCPServer` in this process.
+        """Read a config from a mapping, or make one for a URL or an `MCPServer` in this process.
 
         Raises:
             TypeError: an unknown key, or a value of the wrong type.
@@ -55,52 +86,129 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
             return source
         if hasattr(source, "open_memory"):
             return cls(transport="memory", server=source)
+        if isinstance(source, str):
+            return cls(transport="http", url=source)
         if not isinstance(source, Mapping):
-            raise TypeError(f"a config is a mapping or an MCPServer, not {type(source).__name__}")
+            raise TypeError(f"a config is a mapping, a URL or an MCPServer, not {type(source).__name__}")
         unknown = source.keys() - _KNOWN.keys()
         if unknown:
             raise TypeError(f"unknown config key {', '.join(sorted(unknown))}; known: {', '.join(_KNOWN)}")
         values = dict(source)
         spelled = values.pop("type", None)
         values.setdefault("transport", spelled)
-        if values["transport"] is None:
-            values["transport"] = "memory" if "server" in values else "stdio" if "command" in values else None
+        kind = values["transport"]
+        if kind is None:
+            kind = next((kind for key, kind in _IMPLIED.items() if key in values), None)
+        elif isinstance(kind, str):
+            kind = _SPELLINGS.get(_PUNCTUATION.sub("", kind).lower(), kind)
+        values["transport"] = kind
         try:
             return msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
             raise TypeError(f"config: {error}") from None
 
+    def __repr__(self) -> str:
+        # Environment and headers hold secrets.
+        return f"ClientConfig(transport={self.transport!r}, endpoint={self.endpoint!r})"
+
     def problems(self) -> list[str]:
         """Return what keeps this config from working, each with what to change."""
         found = []
         if self.transport is None:
-            found.append('no transport: give "transport" or "command"')
+            found.append('no transport: give "url", "command" or "transport"')
         elif self.transport not in TRANSPORTS:
             found.append(f"transport {self.transport!r} is not available; available: {', '.join(TRANSPORTS)}")
         elif self.transport == "stdio" and not self.command:
             found.append('a stdio server needs a "command"')
         elif self.transport == "memory" and not hasattr(self.server, "open_memory"):
             found.append('a memory transport needs "server", an MCPServer of this process')
+        elif self.is_networked:
+            found += self._network_problems()
         if self.cwd is not None and not Path(self.cwd).is_dir():
             found.append(f"cwd {self.cwd!r} is not a directory")
-        for name in ("timeout", "total_timeout", "connect_timeout", "probe_timeout"):
+        for name in _TIMEOUTS:
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and value is not UNSET and not value > 0:
                 found.append(f"{name} must be above zero, not {value!r}")
         return found
 
+    def _network_problems(self) -> list[str]:
+        found = []
+        if not self.url:
+            found.append(f'a server behind {self.transport} needs a "url"')
+        else:
+            try:
+                parse_url(self.url)
+            except ValueError as error:
+                found.append(f"url: {error}")
+        if isinstance(self.headers, Mapping):
+            try:
+                encode_headers(self.headers)
+            except ValueError as error:
+                found.append(str(error))
+        elif self.headers is not None and not callable(self.headers):
+            found.append(f"headers must be a mapping or a callable, not {type(self.headers).__name__}")
+        for name in ("ca_file", "client_cert", "client_key"):
+            path = getattr(self, name)
+            if path is not None and not Path(path).is_file():
+                found.append(f"{name} {path!r} is not a file")
+        if self.client_key is not None and self.client_cert is None:
+            found.append('a "client_key" needs its "client_cert"')
+        return found
+
+    @property
+    def is_networked(self) -> bool:
+        """Tell whether the server is behind a URL."""
+        return self.transport in ("http", "sse")
+
+    @property
+    def location(self) -> HTTPURL:
+        """Where the server is.
+
+        Raises:
+            ValueError: the URL cannot be used.
+        """
+        return parse_url(self.url or "")
+
     @property
     def endpoint(self) -> str:
-        """What to call the server in messages: the command line, never the environment."""
+        """What to call the server in messages: command line or URL; neither environment nor headers nor a query."""
         if self.transport == "stdio":
             return " ".join([self.command or "?", *self.args])
+        if self.is_networked:
+            try:
+                return str(self.location)
+            except ValueError:
+                return "a URL that cannot be used"
         return f"memory:{getattr(self.server, 'name', '?')}"
 
     @property
     def key(self) -> tuple[Any, ...]:
         """What tells connections apart that may be shared."""
-        env = None if self.env is None else tuple(sorted(self.env.items()))
-        return (self.transport, self.command, self.args, env, self.cwd, id(self.server) if self.server else None)
+        if not self.is_networked:
+            env = None if self.env is None else tuple(sorted(self.env.items()))
+            return (self.transport, self.command, self.args, env, self.cwd, id(self.server) if self.server else None)
+        sent = tuple(sorted(self.headers.items())) if isinstance(self.headers, Mapping) else ()
+        made = self.headers if callable(self.headers) else None
+        shown = (self.ca_file, self.client_cert, self.client_key, self.proxy, self.http_codec)
+        return (*self.endpoint_key, made, _digest(repr((sent, shown))))
+
+    @property
+    def endpoint_key(self) -> tuple[Any, ...]:
+        """What tells servers apart, whoever asks them."""
+        return (self.transport, self.endpoint, _digest(self.url or "")) if self.is_networked else self.key
+
+
+_IMPLIED = {"server": "memory", "command": "stdio", "url": "http"}
+"""The transport that a key implies."""
+_PUNCTUATION = re.compile(r"[^A-Za-z]")
+_TIMEOUTS = [name for name in ClientConfig.__struct_fields__ if name == "timeout" or name.endswith("_timeout")]
+_SALT = os.urandom(16)
+
+
+def _digest(text: str) -> str:
+    """Return what stands for secrets where they are only compared; it may be printed."""
+    return hashlib.blake2b(text.encode(errors="surrogatepass"), key=_SALT, digest_size=16).hexdigest()
 
 
 _VARIABLE = re.compile(r"\$\{(?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
@@ -123,6 +231,15 @@ def expand_variables(text: str, environment: Mapping[str, str] | None = None) ->
         return value
 
     return _VARIABLE.sub(replace, text)
+
+
+_URL_KEYS = {"serverUrl": None, "httpUrl": "http"}
+"""What others call `url`, and what that says of the transport."""
+
+
+def _expand(value: Any) -> Any:
+    """Expand text; what is none is left to the check of types."""
+    return expand_variables(value) if isinstance(value, str) else value
 
 
 def load_servers(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str, ClientConfig]:
@@ -150,12 +267,18 @@ def load_servers(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
         values = {key: value for key, value in entry.items() if key not in _IGNORED}
         if isinstance(entry.get("timeout"), int | float):
             values["timeout"] = entry["timeout"] / 1000  # these files count in milliseconds
-        values["args"] = [expand_variables(arg) for arg in values.get("args", [])]
-        for key in ("command", "cwd"):
-            if isinstance(values.get(key), str):
-                values[key] = expand_variables(values[key])
-        if isinstance(values.get("env"), Mapping):
-            values["env"] = {key: expand_variables(value) for key, value in values["env"].items()}
+        for other, kind in _URL_KEYS.items():
+            if other in values and "url" not in values:
+                values["url"] = values.pop(other)
+                values.setdefault("type", kind)
+        if isinstance(values.get("args"), list):
+            values["args"] = [_expand(arg) for arg in values["args"]]
+        for key in ("command", "cwd", "url", "ca_file", "client_cert", "client_key", "proxy"):
+            if key in values:
+                values[key] = _expand(values[key])
+        for key in ("env", "headers"):
+            if isinstance(values.get(key), Mapping):
+                values[key] = {name: _expand(value) for name, value in values[key].items()}
         try:
             configs[name] = ClientConfig.of(values)
         except TypeError as error:

@@ -1,4 +1,4 @@
-"""From a config to a live session: spawn or join, find the era, remember it."""
+"""From a config to a live session: spawn or join, find the era, remember it; `web` does it for URLs."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,6 +15,7 @@ from ..errors import ConnectionError as MCPConnectionError
 from ..errors import MCPError, TransportError
 from .config import ClientConfig
 from .session import ClientSession
+from .web import WebConnection, connect_web
 
 __all__ = ["Connection", "connect"]
 
@@ -39,13 +40,15 @@ class Connection:
 
 async def connect(
     config: ClientConfig, make_session: Callable[[], ClientSession], on_stderr: Callable[[bytes], object] | None
-) -> Connection:
+) -> Connection | WebConnection:
     """Open a connection and wait until the server is ready.
 
     Raises:
         TransportError: the server cannot be reached; the text says "connection", the endpoint and the cause.
         MCPError: the server speaks no common revision.
     """
+    if config.is_networked:
+        return await connect_web(config, make_session)
     open_ = _OPENERS[config.transport or ""]
     era = _eras.get(config.key)
     connection = await open_(config, make_session, on_stderr)

@@ -37,10 +37,12 @@ from protocol.types import LoggingLevel, SubscriptionFilter
 
 from ..adapters.channel import Channel
 from ..adapters.dispatch import Dispatcher
+from ..adapters.http_client import HTTPClientChannel
 from ..adapters.owner import spawn_owner
 from ..adapters.waiter import make_waiter
 from ..errors import ConnectionError as MCPConnectionError
-from ..errors import MCPError, MCPErrorCode, RequestTimeoutError, from_wire
+from ..errors import MCPError, MCPErrorCode, RequestTimeoutError
+from .failures import answered, connection_lost, ended, found_here
 from .inputs import InputHandlers
 
 __all__ = ["CallOptions", "ClientSession", "Outcome", "ProgressHandler"]
@@ -105,7 +107,7 @@ class ClientSession:
     ) -> None:
         self.engine = engine
         self.endpoint = endpoint
-        self.channel: Channel = None  # type: ignore[assignment]  # set by `attach`, before anything is read
+        self.channel: Channel | HTTPClientChannel = None  # type: ignore[assignment]  # set by `attach`, before anything is read
         self.describe_loss: Callable[[], Awaitable[str]] | None = None
         self.context: Context | None = None
         self._handlers = handlers
@@ -125,7 +127,7 @@ class ClientSession:
         self._is_closing = False
         self._violations = 0
 
-    def attach(self, channel: Channel) -> None:
+    def attach(self, channel: Channel | HTTPClientChannel) -> None:
         """Take the connection's channel."""
         self.channel = channel
 
@@ -332,12 +334,7 @@ class ClientSession:
         if pending is None:
             return
         error = event.error
-        if event.is_local:
-            failure: MCPError = MCPError(error.message, error_code=MCPErrorCode.INTERNAL_ERROR)
-        else:
-            data = error.data if isinstance(error.data, dict) else None
-            failure = from_wire(error.message, error.code, data, error.data or None)
-        _wake_with(pending.waiter, failure)
+        _wake_with(pending.waiter, found_here(error) if event.is_local else answered(error))
 
     def _time_out(self, call: Call) -> None:
         self._orphans.discard(call)
@@ -419,7 +416,7 @@ class ClientSession:
             hear(event, None)
 
     def _unsubscribed(self, event: Unsubscribed) -> None:
-        error = None if event.error is None else from_wire(event.error.message, event.error.code, None)
+        error = None if event.error is None else ended(event.error)
         waiter = self._acknowledged.pop(event.subscription, None)
         hear = self._hearers.pop(event.subscription, None)
         if waiter is not None:
@@ -436,7 +433,7 @@ class ClientSession:
         reason = None if event.error is None else event.error.message
         if self._is_closing or self.describe_loss is None or not waiters:
             text = f"the connection to {self.endpoint} was closed"
-            self._loss = self._loss_of(text if reason is None else reason, event)
+            self._loss = connection_lost(event.error, text if reason is None else reason)
             for waiter in waiters:
                 _wake_with(waiter, self._loss)
             return
@@ -445,14 +442,9 @@ class ClientSession:
     async def _report_loss(self, waiters: list[Any], reason: str | None, event: Closed) -> None:
         assert self.describe_loss is not None
         described = await self.describe_loss()
-        self._loss = self._loss_of(described if reason is None else f"{reason}; {described}", event)
+        self._loss = connection_lost(event.error, described if reason is None else f"{reason}; {described}")
         for waiter in waiters:
             _wake_with(waiter, self._loss)
-
-    def _loss_of(self, text: str, event: Closed) -> MCPError:
-        if event.error is not None and event.error.code == ErrorCode.UNSUPPORTED_VERSION:
-            return MCPError(text, error_code=MCPErrorCode.UNSUPPORTED_VERSION, data=event.error.data or None)
-        return MCPConnectionError(text, retryable=True)
 
     def _tell(self, handler: Callable[..., Any] | None, *args: Any) -> None:
         """Call a user's callback; what it raises is logged and ends nothing."""

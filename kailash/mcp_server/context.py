@@ -41,7 +41,16 @@ if TYPE_CHECKING:
     from .server import MCPServer
     from .session import ServerSession
 
-__all__ = ["Cancellation", "Context", "Elicitation", "InputLedger", "InputNeeded", "Told", "current_context"]
+__all__ = [
+    "Cancellation",
+    "Context",
+    "Elicitation",
+    "InputLedger",
+    "InputNeeded",
+    "TaskWanted",
+    "Told",
+    "current_context",
+]
 
 T = TypeVar("T")
 
@@ -58,6 +67,10 @@ class InputNeeded(BaseException):
 
     Not an `Exception`, so that a handler's own `except Exception` does not swallow it.
     """
+
+
+class TaskWanted(InputNeeded):
+    """Ends a handler's run because it goes on as a task; private to the server."""
 
 
 class Elicitation(Struct, Generic[T], frozen=True):
@@ -133,7 +146,7 @@ class Told:
 class Context:
     """The request being handled. Handlers get it by annotating a parameter: `ctx: Context`."""
 
-    __slots__ = ("_answered", "_counts", "_ledger", "_session", "_wanted", "cancelled", "request")
+    __slots__ = ("_answered", "_counts", "_is_stateless", "_ledger", "_session", "_wanted", "cancelled", "request")
 
     def __init__(self, session: "ServerSession", request: Request) -> None:
         self._session = session
@@ -142,6 +155,8 @@ class Context:
         """Set when the client withdraws the request; sync tools poll it with `check()`."""
         self._ledger: InputLedger | None = None
         self._answered: Mapping[str, Raw] = {}
+        self._is_stateless = False
+        """Answers came, and no state with them."""
         self._wanted: dict[str, InputRequest] = {}
         self._counts: dict[str, int] = {}
 
@@ -151,6 +166,16 @@ class Context:
     def task_id(self) -> str | None:
         """The task that runs this handler, if one does."""
         return None
+
+    async def start_task(self) -> bool:
+        """Go on as a task, in a tool with `task_asks_first`: the handler runs again from its top, with all answers.
+
+        The call is answered with the task. Where no task can be made of it, because the client knows none, `False`
+        comes back and the call goes on as it is.
+        """
+        if self._session.server.tasks.may_start(self._session, self.request):
+            raise TaskWanted
+        return False
 
     @property
     def server(self) -> "MCPServer":
@@ -216,6 +241,17 @@ class Context:
     def error(self, data: Any) -> Told:
         """Log at level error."""
         return self.log("error", data)
+
+    def close_stream(self, *, retry: float | None = None) -> Told:
+        """End the HTTP connection that waits for this answer; the client comes back for it. For long work.
+
+        The handler goes on; what it sends meanwhile is kept. Awaiting gives `False`, and nothing happened, where no
+        client would come back: outside sessions over HTTP, and before 2025-11-25.
+
+        Args:
+            retry: seconds until the client shall come back; default as the server says.
+        """
+        return self._tell(lambda: self._session.close_stream(self.request, retry))
 
     def _tell(self, act: Callable[[], bool]) -> Told:
         session = self._session
@@ -351,7 +387,22 @@ class Context:
         return await self._ask_by_retry(question, key)
 
     async def _ask_by_retry(self, question: InputRequest, key: str | None) -> Raw:
+        key, digest, answer = self._recall(question, key)
+        if answer is not None:
+            return answer
         ledger = self._read_ledger()
+        ledger.answers.pop(key, None)
+        ledger.asked[key] = digest
+        self._wanted[key] = question
+        # Siblings of a gather get to ask too, so that one round carries all their questions.
+        await anyio.lowlevel.checkpoint()
+        raise InputNeeded
+
+    def _recall(self, question: InputRequest, key: str | None) -> tuple[str, str, Raw | None]:
+        """Return a question's key and digest, and its answer if the client gave it already."""
+        ledger = self._read_ledger()
+        # Without state nothing tells which question was answered, except the name that the handler gave it.
+        by_name = self._is_stateless and key is not None
         if key is None:
             kind = question.method.partition("/")[0]
             self._counts[kind] = self._counts.get(kind, 0) + 1
@@ -360,15 +411,11 @@ class Context:
         answer = ledger.answers.get(key)
         if answer is None:
             answer = self._answered.get(key)
-        if answer is not None and ledger.asked.get(key) == digest:
+        if answer is not None and ledger.asked.get(key, digest if by_name else None) == digest:
             ledger.answers[key] = answer
-            return answer
-        ledger.answers.pop(key, None)
-        ledger.asked[key] = digest
-        self._wanted[key] = question
-        # Siblings of a gather get to ask too, so that one round carries all their questions.
-        await anyio.lowlevel.checkpoint()
-        raise InputNeeded
+            ledger.asked[key] = digest
+            return key, digest, answer
+        return key, digest, None
 
     def _read_ledger(self) -> InputLedger:
         if self._ledger is None:
@@ -379,9 +426,18 @@ class Context:
 
     def restore(self, state: bytes) -> None:
         """Take what the client brought back."""
+        self._is_stateless = not state
         self._ledger = _decode_ledger(state) if state else InputLedger()
         answered = getattr(self.request.params, "input_responses", UNSET)
         self._answered = {} if answered is UNSET else answered
+
+    def told(self) -> tuple[InputLedger | None, Mapping[str, Raw], bool]:
+        """Return what the client answered so far, for a later run of the same handler to `inherit`."""
+        return self._ledger, self._answered, self._is_stateless
+
+    def inherit(self, earlier: "Context") -> None:
+        """Take what an earlier run of the same handler was told."""
+        self._ledger, self._answered, self._is_stateless = earlier.told()
 
     def needed(self) -> tuple[dict[str, InputRequest], bytes]:
         """Return the open questions and the state to seal."""

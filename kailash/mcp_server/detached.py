@@ -176,7 +176,16 @@ class TaskContext(Context):
         tag = related_tag(run.record)
         return self._tell(lambda: not engine.closed and engine.send_log(None, level, plain, logger, meta=tag))
 
+    async def start_task(self) -> bool:
+        """Return `True`: this is a task."""
+        return True
+
     async def _put(self, question: InputRequest, key: str | None) -> Raw:
+        if self._ledger is not None:
+            # What was asked before the task began; see `start_task`.
+            answer = self._recall(question, key)[2]
+            if answer is not None:
+                return answer
         return await self._runner.ask(self._run, question, key or question.method.partition("/")[0])
 
 

@@ -7,6 +7,7 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 
+import msgspec
 from msgspec import Struct
 
 from protocol.eras import Prepared
@@ -168,6 +169,28 @@ class Registry:
             lambda: changed(ChangeKind.PROMPTS),
         )
         self.completions: dict[tuple[str, str], CompletionEntry] = {}
+        self.mirrors: dict[str, Any] = {}
+        """Tools' arguments that are mirrored in HTTP headers, by the tool's name."""
+
+    def add_tool(self, entry: ToolEntry) -> None:
+        """Register a tool.
+
+        Raises:
+            ValueError: its name is taken, or its schema mirrors what cannot be mirrored (`x-mcp-header`).
+        """
+        mirrored = _mirrors_of(entry)
+        self.tools.add(entry)
+        if mirrored:
+            self.mirrors[entry.name] = mirrored
+
+    def remove_tool(self, name: str) -> None:
+        """Take a tool away.
+
+        Raises:
+            KeyError: there is none of that name.
+        """
+        self.tools.remove(name)
+        self.mirrors.pop(name, None)
 
     def find_resource(self, uri: str) -> ResourceEntry | TemplateEntry | None:
         """Return what serves a URI: a resource of exactly this URI, else the first template that matches."""
@@ -178,3 +201,16 @@ class Registry:
             if template.matches(uri):
                 return template
         return None
+
+
+def _mirrors_of(entry: ToolEntry) -> Any:
+    schema = entry.tool.input_schema
+    if b'"x-mcp-header"' not in msgspec.json.encode(schema):
+        return None
+    # What few tools need is imported when one does.
+    from protocol.framing.headers import InvalidMirror, mirror_paths
+
+    try:
+        return mirror_paths(schema)
+    except InvalidMirror as error:
+        raise ValueError(f"tool {entry.name!r}: {error}") from None

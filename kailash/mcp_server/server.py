@@ -1,12 +1,12 @@
 """`MCPServer`: tools, resources and prompts registered with decorators, served over any transport."""
 
+import inspect
 import os
 import secrets
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 import anyio
 from msgspec import UNSET
@@ -37,6 +37,10 @@ from .session import ServerSession
 from .tasks import TaskRunner
 from .tools import ToolEntry
 
+if TYPE_CHECKING:
+    from .web_app import WebApplication
+    from .web_options import HTTPOptions
+
 __all__ = ["MCPServer"]
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -57,6 +61,9 @@ class MCPServer:
         auth_provider: authenticates callers; see `auth.AuthProvider`.
         stdio_permissions: what a caller over stdio may do when it brings no credentials (environment variables
             `MCP_API_KEY` or `MCP_TOKEN`); default none if there is an `auth_provider`, else everything.
+        enable_http_transport: have `run()` serve Streamable HTTP, at `/mcp` and at the base URL.
+        enable_sse_transport: have `run()` serve the older HTTP+SSE, at `/sse` with `/messages`.
+        http_options: how to serve over HTTP: a mapping with the names of `HTTPOptions`.
         page_size: entries per page of a list; `None` for all at once.
         request_timeout: seconds a handler may take, unless its own `timeout` says otherwise; `None` for no limit.
         max_threads, max_queued: worker threads for plain functions, and how many calls may wait for one.
@@ -81,6 +88,9 @@ class MCPServer:
         lifespan: Lifespan | None = None,
         auth_provider: Any = None,
         stdio_permissions: Iterable[str] | None = None,
+        enable_http_transport: bool = False,
+        enable_sse_transport: bool = False,
+        http_options: "HTTPOptions | Mapping[str, Any] | None" = None,
         page_size: int | None = None,
         request_timeout: float | None = 300.0,
         max_threads: int = 32,
@@ -108,6 +118,11 @@ class MCPServer:
         )
         self.instructions = instructions
         self.auth_provider = auth_provider
+        self.enable_http_transport = enable_http_transport
+        self.enable_sse_transport = enable_sse_transport
+        self._http_options = http_options
+        if http_options is not None:
+            self.http_options()  # what is wrong with them is said here
         self.page_size = page_size
         self.request_timeout = positive("request_timeout", request_timeout)
         self.debug = debug
@@ -115,8 +130,12 @@ class MCPServer:
         """What the lifespan yielded, while the server runs."""
         self.sessions: set[ServerSession] = set()
         """The live connections."""
+        self.place = ""
+        """What ids begin with that other workers must recognise as ours."""
+        self.applications: set[WebApplication] = set()
+        """What is served over HTTP just now."""
         self.registry = Registry(self._list_changed)
-        self._limits = limits
+        self.limits = limits
         self._lifespan = lifespan
         self._stdio_permissions = None if stdio_permissions is None else frozenset(stdio_permissions)
         self._max_threads, self._max_queued = max_threads, max_queued
@@ -147,10 +166,12 @@ class MCPServer:
         """Register a function as a tool; with or without parentheses, the function itself comes back.
 
         Options: `name`, `title`, `description`, `annotations`, `icons`, `meta`, `timeout` (seconds), `blocking`
-        (`False` runs a plain function in the read loop instead of a thread), `output_schema` (a schema, or `False` for
-        none), `required_permission`, `required_permissions` (all of them), `cache_ttl` (seconds) with `cache_key` (what
-        clears it), `task` ("optional" or "required": runs as a task, see `tasks`) with `task_ttl` (seconds a task is
-        kept, running or ended; `None` for as long as the server) and `task_poll_interval` (seconds between polls).
+        (`False` runs a plain function in the read loop instead of a thread), `input_schema` (shown and checked instead
+        of what the signature says), `output_schema` (a schema, or `False` for none), `required_permission`,
+        `required_permissions` (all of them), `cache_ttl` (seconds) with `cache_key` (what clears it), `task`
+        ("optional" or "required": runs as a task, see `tasks`) with `task_ttl` (seconds a task is kept, running or
+        ended; `None` for as long as the server), `task_poll_interval` (seconds between polls) and `task_asks_first`
+        (it is an ordinary call, with questions, until it awaits `ctx.start_task()`).
 
         >>> from kailash.mcp_server import MCPServer
         >>> server = MCPServer("doc")
@@ -178,6 +199,7 @@ class MCPServer:
         meta: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         blocking: bool | None = None,
+        input_schema: Mapping[str, Any] | None = None,
         output_schema: Mapping[str, Any] | bool | None = None,
         required_permission: str | None = None,
         required_permissions: Iterable[str] = (),
@@ -186,6 +208,7 @@ class MCPServer:
         task: str | None = None,
         task_ttl: float | None = 3600.0,
         task_poll_interval: float | None = 1.0,
+        task_asks_first: bool = False,
     ) -> None:
         """Register a function as a tool; the options are those of `tool`."""
         if cache_key is not None and cache_ttl is None:
@@ -201,6 +224,7 @@ class MCPServer:
             meta=meta,
             timeout=timeout,
             blocking=blocking,
+            input_schema=input_schema,
             output_schema=output_schema,
             required_permissions=frozenset(required.union(required_permissions)),
             cache_name=cache_key,
@@ -208,8 +232,9 @@ class MCPServer:
             task=task,
             task_ttl=task_ttl,
             task_poll_interval=task_poll_interval,
+            task_asks_first=task_asks_first,
         )
-        self.registry.tools.add(entry)
+        self.registry.add_tool(entry)
         self.tasks.offer(entry)
         if entry.cache_ttl is not None:
             self._caches[entry.name] = ToolCache(cache_key or entry.name, entry.cache_ttl)
@@ -284,7 +309,7 @@ class MCPServer:
 
     def remove_tool(self, name: str) -> None:
         """Take a tool away; clients are told."""
-        self.registry.tools.remove(name)
+        self.registry.remove_tool(name)
         self.tasks.withdraw(name)
         self._caches.pop(name, None)
 
@@ -322,10 +347,18 @@ class MCPServer:
         self._publish(ChangeNotice(kind))
 
     def _list_changed(self, kind: ChangeKind) -> None:
-        if self.sessions:
+        for application in self.applications:
+            application.refresh()
+        if self.sessions or self.applications:
             self._publish(ChangeNotice(kind))
 
     def _publish(self, notice: ChangeNotice) -> None:
+        self.publish_here(notice)
+        for application in self.applications:
+            application.tell(notice)
+
+    def publish_here(self, notice: ChangeNotice) -> None:
+        """Tell the clients of this process."""
         for session in list(self.sessions):
             if threading.get_ident() == session.thread:
                 session.engine.publish(notice)
@@ -335,14 +368,84 @@ class MCPServer:
 
     # Serving
 
-    def run(self) -> None:
-        """Serve over stdio until the client is done; blocks. Standard output belongs to the protocol meanwhile."""
-        try:
-            error = anyio.run(self.run_stdio)
-        except KeyboardInterrupt:
-            return
-        if error is not None:
-            sys.exit(1)
+    def run(
+        self,
+        transport: Literal["stdio", "http", "sse"] | None = None,
+        *,
+        host: str | None = None,
+        port: int | None = None,
+        workers: int | None = None,
+        log_level: str | None = None,
+        ssl_certfile: str | None = None,
+        ssl_keyfile: str | None = None,
+        drain_timeout: float | None = None,
+    ) -> None:
+        """Serve until the client is done (stdio) or until SIGTERM or SIGINT; blocks.
+
+        Called without arguments in the script that is run, this reads `--transport --host --port --log-level --workers`
+        from its command line, and `--help` lists them. `MCP_TRANSPORT`, `MCP_HOST`, `MCP_PORT`, `MCP_LOG_LEVEL` and
+        `MCP_WORKERS` of the environment rank below both.
+
+        Args:
+            transport: default what the server was made for, else HTTP if `host`, `port` or `workers` is given.
+            host, port: where to listen; default 127.0.0.1:8080, and port 0 means a free one.
+            workers: processes that share the port and are replaced when they die.
+            log_level: log to standard error from this level on.
+            ssl_certfile, ssl_keyfile: serve TLS.
+            drain_timeout: seconds for requests in flight when told to stop; a second signal stops at once.
+
+        Raises:
+            ValueError: an option that does not fit the transport, or a malformed environment variable.
+        """
+        from .serving import RunOptions, run, script_of
+
+        given = RunOptions(transport=transport, host=host, port=port, workers=workers, log_level=log_level)
+        is_script = script_of(inspect.currentframe())
+        more = {"ssl_certfile": ssl_certfile, "ssl_keyfile": ssl_keyfile, "drain_timeout": drain_timeout}
+        reads_arguments = is_script and given == RunOptions()
+        run(self, given, reads_arguments=reads_arguments, more=more)
+
+    async def serve_http(
+        self, host: str = "127.0.0.1", port: int = 8080, *, started: Callable[[int], Any] | None = None, **options: Any
+    ) -> None:
+        """Serve over HTTP in a loop of yours, on asyncio or trio, until cancelled.
+
+        Args:
+            host, port: where to listen; port 0 means a free one.
+            started: called with the port once connections are accepted.
+            options: those of `HTTPOptions`, which rank above the server's own.
+
+        Raises:
+            OSError: the address is taken, or is none of this machine's.
+        """
+        from .serving import serve_until_cancelled
+
+        await serve_until_cancelled(self, host, port, self.http_options(**options), started)
+
+    def asgi_app(self, **options: Any) -> Any:
+        """Return an ASGI application that serves this server; mount it under any path, no lifespan needed.
+
+        Args:
+            options: those of `HTTPOptions`, which rank above the server's own.
+        """
+        from .asgi import ASGIServer
+
+        return ASGIServer(self, self.http_options(**options))
+
+    def http_options(self, **more: Any) -> "HTTPOptions":
+        """Return how this server is served over HTTP.
+
+        Raises:
+            TypeError, ValueError: an unknown option, or one with a wrong value.
+        """
+        from .web_options import HTTPOptions
+
+        return HTTPOptions.of(self._http_options, **more)
+
+    @property
+    def default_transport(self) -> Literal["http", "sse"] | None:
+        """What `run()` serves when it is not told."""
+        return "http" if self.enable_http_transport else "sse" if self.enable_sse_transport else None
 
     async def run_stdio(self) -> BaseException | None:
         """Serve over stdio until the client is done; returns what ended the connection, `None` for an orderly end."""
@@ -444,7 +547,7 @@ class MCPServer:
             capabilities,
             revisions=self._revisions,
             instructions=self.instructions,
-            limits=self._limits,
+            limits=self.limits,
             sealer=self._sealer,
             tasks=self.tasks.table,
             cache_hints=dict.fromkeys(lists, kept),

@@ -25,6 +25,7 @@ from protocol.events import (
     TimedOut,
 )
 from protocol.server import ServerEngine
+from protocol.tasks import Dialect
 
 from ..adapters.channel import Channel
 from ..adapters.dispatch import Dispatcher
@@ -32,18 +33,32 @@ from ..adapters.threads import WorkerPool, WorkersBusy
 from ..adapters.waiter import make_waiter
 from ..errors import ConnectionError as MCPConnectionError
 from ..errors import MCPError, MCPErrorCode, RequestError, RequestTimeoutError, from_wire
-from .context import Context, InputNeeded
+from .context import Context, InputNeeded, TaskWanted
 from .entries import Entry, Mode
 from .handlers import HANDLERS
 from .tasks import LATER
 from .tools import ToolEntry, failed_call, wire_error
 
 if TYPE_CHECKING:
+    from protocol.http.session import Session
+
     from .server import MCPServer
 
-__all__ = ["ServerSession"]
+__all__ = ["Home", "ServerSession"]
 
 logger = logging.getLogger("kailash.mcp_server.session")
+
+
+class Home:
+    """What the sessions of one loop share: its thread, and what runs their handlers. Made in a task of the loop."""
+
+    __slots__ = ("dispatcher", "pool", "thread", "token")
+
+    def __init__(self, server: "MCPServer") -> None:
+        self.thread = threading.get_ident()
+        self.token = anyio.lowlevel.current_token()
+        self.dispatcher = Dispatcher()
+        self.pool: WorkerPool = server.worker_pool()
 
 
 class ServerSession:
@@ -53,21 +68,30 @@ class ServerSession:
         server: whose tools are served.
         engine: the connection's engine; its `principal` is set by whoever verified it.
         permissions: what the caller may do; `None`: everything.
-        token: the running loop's, where this is made outside any task.
+        home: shared with other sessions; default one of its own.
     """
 
+    __slots__ = (
+        "_dispatcher", "_pool", "_running", "_waiting", "channel", "engine", "permissions", "registry", "server",
+        "streams", "thread", "token",
+    )  # fmt: skip
+
     def __init__(
-        self, server: "MCPServer", engine: ServerEngine, permissions: frozenset[str] | None, *, token: Any = None
+        self, server: "MCPServer", engine: ServerEngine, permissions: frozenset[str] | None, *, home: Home | None = None
     ) -> None:
         self.server = server
         self.registry = server.registry
         self.engine = engine
         self.permissions = permissions
-        self.channel: Channel = None  # type: ignore[assignment]  # set by `attach`, before anything is read
-        self.thread = threading.get_ident()
-        self.token = anyio.lowlevel.current_token() if token is None else token
-        self._dispatcher = Dispatcher()
-        self._pool: WorkerPool = server.worker_pool()
+        self.channel: Any = None
+        """A `Channel`, or what stands for one behind HTTP; set before anything is read."""
+        self.streams: Session | None = None
+        """The HTTP session whose requests these are, if they are."""
+        home = Home(server) if home is None else home
+        self.thread = home.thread
+        self.token = home.token
+        self._dispatcher = home.dispatcher
+        self._pool = home.pool
         self._running: dict[Request, tuple[Any, Context, Entry | None]] = {}
         self._waiting: dict[Call, Any] = {}
 
@@ -121,6 +145,25 @@ class ServerSession:
     async def aclose(self) -> None:
         """Wait for cancelled handlers to end."""
         await self._dispatcher.aclose()
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether a request is being handled."""
+        return bool(self._running)
+
+    def cancel_all(self, why: str) -> None:
+        """Answer the requests that are being handled with an error, and cancel their handlers."""
+        for request in list(self._running):
+            self._refuse(request, RequestError(why, error_code=MCPErrorCode.INTERNAL_ERROR, retryable=True))
+            self._stop(request, why)
+
+    def close_stream(self, request: Request, retry: float | None) -> bool:
+        """End the connection that waits for a request's answer, where its client comes back for the rest."""
+        if self.streams is None:
+            return False
+        is_closed = self.streams.close_stream(request, retry=None if retry is None else round(retry * 1000))
+        self.channel.flush()
+        return is_closed
 
     # Requests
 
@@ -197,7 +240,7 @@ class ServerSession:
             if group.subgroup(InputNeeded) is None:
                 raise
             # Asked inside a task group of the handler's own.
-            self._fail(request, entry, context, InputNeeded())
+            self._fail(request, entry, context, InputNeeded() if group.subgroup(TaskWanted) is None else TaskWanted())
         else:
             self._answer(request, entry, value)
         finally:
@@ -276,7 +319,10 @@ class ServerSession:
             return
         if isinstance(error, InputNeeded):
             assert context is not None
-            self._ask(request, entry, context)
+            if isinstance(error, TaskWanted) and not context.needed()[0]:
+                self._become_task(request, entry, context)
+            else:
+                self._ask(request, entry, context)
             return
         if isinstance(entry, ToolEntry):
             outcome = failed_call(error, request, entry.name, debug=self.server.debug)
@@ -298,6 +344,15 @@ class ServerSession:
             self.engine.ask(request, inputs, state, now=time.time())
         except LocalProtocolError as error:
             self._refuse(request, RequestError(str(error), error_code=MCPErrorCode.INTERNAL_ERROR))
+
+    def _become_task(self, request: Request, entry: Entry, context: Context) -> None:
+        assert isinstance(entry, ToolEntry)
+        try:
+            result = self.server.tasks.launch(self, request, entry, Dialect.EXTENSION, context)
+        except RequestError as error:
+            self._refuse(request, error)
+        else:
+            self.engine.send_result(request, result)
 
     def _refuse(self, request: Request, error: MCPError) -> None:
         """Answer with a JSON-RPC error; the application's code travels in its data."""

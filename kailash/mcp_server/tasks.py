@@ -49,6 +49,7 @@ from protocol.tasks import (
 from ..adapters.dispatch import Dispatcher
 from ..adapters.threads import WorkersBusy
 from ..errors import MCPError, MCPErrorCode, RequestError, RequestTimeoutError
+from .context import Context
 from .detached import Question, Run, TaskContext, Waiting, related_tag
 from .entries import Mode
 from .tools import ToolEntry, failed_call, wire_error
@@ -81,7 +82,7 @@ class TaskRunner:
     def __init__(self, server: "MCPServer", limits: Limits) -> None:
         self.server = server
         self.table = TaskTable(
-            lambda: secrets.token_urlsafe(24),
+            lambda: server.place + secrets.token_urlsafe(24),
             limit=limits.all_tasks,
             holder_limit=limits.tasks,
             page_size=server.page_size or 100,
@@ -135,9 +136,9 @@ class TaskRunner:
                 raise _unsupported(f"tool {entry.name!r} does not run as a task")
             if not is_asked and entry.task == "required":
                 raise _unsupported(f"tool {entry.name!r} only runs as a task: send params.task")
-            return self._launch(session, request, entry, dialect) if is_asked else entry
+            return self.launch(session, request, entry, dialect) if is_asked else entry
         if dialect is Dialect.EXTENSION and entry.task in ("optional", "required"):
-            return self._launch(session, request, entry, dialect)
+            return entry if entry.task_asks_first else self.launch(session, request, entry, dialect)
         if dialect is None and entry.task == "required" and "tasks/update" in context.revision.methods:
             raise RequestError(
                 "Missing required client capability",
@@ -145,6 +146,13 @@ class TaskRunner:
                 data={"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}},
             )
         return entry
+
+    def may_start(self, session: "ServerSession", request: Request) -> bool:
+        """Tell whether the call being handled may still be answered with a task."""
+        entry = session.registry.tools.get(getattr(request.params, "name", ""))
+        if request.method != "tools/call" or entry is None or entry.task not in ("optional", "required"):
+            return False
+        return dialect_of(request.context, session.engine.profile.capabilities) is Dialect.EXTENSION
 
     def get(self, session: "ServerSession", request: Request) -> Any:
         """Return a task as it stands."""
@@ -197,7 +205,22 @@ class TaskRunner:
 
     # Life
 
-    def _launch(self, session: "ServerSession", request: Request, entry: ToolEntry, dialect: Dialect) -> Any:
+    def launch(
+        self,
+        session: "ServerSession",
+        request: Request,
+        entry: ToolEntry,
+        dialect: Dialect,
+        earlier: Context | None = None,
+    ) -> Any:
+        """Start a task and return the answer that says so.
+
+        Args:
+            earlier: the context in which the handler ran until it wanted to be a task.
+
+        Raises:
+            RequestError: too many tasks are kept.
+        """
         ttl = entry.task_ttl
         wanted = request.params.task.ttl if dialect is Dialect.CORE else UNSET
         if wanted is not UNSET:
@@ -213,6 +236,8 @@ class TaskRunner:
                 raise _refusal(refused) from None
             run = Run(record, session, request, entry)
             run.context = TaskContext(self, run)
+            if earlier is not None:
+                run.context.inherit(earlier)
             self._runs[record.task_id] = run
             if ttl is not None:
                 ends_at = record.created + ttl

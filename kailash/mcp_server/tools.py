@@ -10,14 +10,15 @@ from msgspec import UNSET, Raw
 
 from protocol.errors import ErrorCode, ErrorObject
 from protocol.events import Request
+from protocol.jsonrpc import DECODE_ERRORS
 from protocol.params import CallToolParams
 from protocol.results import CallToolResult
 from protocol.types import Icon, TextContent, Tool, ToolAnnotations, ToolExecution
 
 from ..errors import ERROR_META, MCPError, MCPErrorCode, RequestError, to_wire
-from ..schema import ArgumentError, derive_output
+from ..schema import ArgumentError, compile_schema, derive_output
 from .content import CONTENT_TYPES, result_of
-from .entries import Entry, positive
+from .entries import Entry, Mode, positive
 
 __all__ = ["ToolEntry", "failed_call", "wire_error"]
 
@@ -44,10 +45,12 @@ class ToolEntry(Entry):
         meta: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         blocking: bool | None = None,
+        input_schema: Mapping[str, Any] | None = None,
         output_schema: Mapping[str, Any] | bool | None = None,
         task: str | None = None,
         task_ttl: float | None = 3600.0,
         task_poll_interval: float | None = 1.0,
+        task_asks_first: bool = False,
         required_permissions: frozenset[str] = frozenset(),
         cache_name: str | None = None,
         cache_ttl: float | None = None,
@@ -65,9 +68,13 @@ class ToolEntry(Entry):
         self.cache_ttl = cache_ttl
         if task not in (None, "optional", "required", "forbidden"):
             raise ValueError(f"task is optional, required or forbidden, not {task!r}")
+        if task_asks_first and (task not in ("optional", "required") or self.mode is Mode.INLINE):
+            raise ValueError('task_asks_first is for tools that run as tasks: task="optional" or "required"')
         self.task = task
+        self.task_asks_first = task_asks_first
         self.task_ttl = positive("task_ttl", task_ttl)
         self.task_poll_interval = positive("task_poll_interval", task_poll_interval)
+        self._fits = None if input_schema is None else _checker(input_schema)
         self._output = None
         if output_schema is not False:
             self._output = derive_output(_return_annotation(fn), content_types=CONTENT_TYPES)
@@ -81,7 +88,7 @@ class ToolEntry(Entry):
             name=called,
             title=UNSET if title is None else title,
             description=description or self.arguments.doc.description or UNSET,
-            input_schema=self.arguments.schema,
+            input_schema=self.arguments.schema if input_schema is None else dict(input_schema),
             output_schema=schema,
             annotations=_annotations(annotations),
             icons=UNSET if icons is None else list(icons),
@@ -97,8 +104,12 @@ class ToolEntry(Entry):
     def bind(self, request: Request) -> dict[str, Any]:
         """Decode the raw arguments into those of the function."""
         params: CallToolParams = request.params
-        raw = params.arguments
-        return self.arguments.bind(None if raw is UNSET or raw == _NULL else raw)
+        raw = None if params.arguments is UNSET or params.arguments == _NULL else params.arguments
+        if self._fits is not None:
+            wrong = self._fits(_decoded(raw))
+            if wrong is not None:
+                raise ArgumentError(f"arguments do not fit the input schema: {wrong}")
+        return self.arguments.bind(raw)
 
     def finish(self, value: Any, request: Request) -> CallToolResult:
         """Turn the returned value into a tool result."""
@@ -106,6 +117,20 @@ class ToolEntry(Entry):
 
 
 _NULL = Raw(b"null")
+
+
+def _decoded(raw: Raw | None) -> Any:
+    try:
+        return {} if raw is None else msgspec.json.decode(raw)
+    except DECODE_ERRORS as error:
+        raise ArgumentError(f"arguments are not valid JSON: {error}") from None
+
+
+def _checker(schema: Mapping[str, Any]) -> Callable[[Any], str | None]:
+    # `inputSchema: { type: "object" … }` — schema.ts, Tool
+    if schema.get("type") != "object":
+        raise ValueError(f"an input schema is of type object, not {schema.get('type')!r}")
+    return compile_schema(schema).check
 
 
 def _return_annotation(fn: Any) -> Any:

@@ -1,14 +1,20 @@
-"""A server behind HTTP: each engine of an endpoint gets a session, for as long as it lives."""
+"""A server behind HTTP: each engine of an endpoint gets a session, for as long as it lives.
 
+exchange ─events─► ServerSession ─► handlers ─► engine ─flush─► exchanges ─► whatever carries them
+"""
+
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import anyio.lowlevel
-
 from protocol.http.exchange import Exchange, SingleExchange
+from protocol.http.session import Session
+from protocol.http.sse_endpoint import SSEExchange
 from protocol.server import ServerEngine
 
-from ..adapters.http_server import EngineChannel, HTTPServer
-from .session import ServerSession
+from ..adapters.carriers import Carriers, EngineChannel
+from ..adapters.loops import Timer
+from .identity import Identity
+from .session import Home, ServerSession
 
 if TYPE_CHECKING:
     from .server import MCPServer
@@ -21,29 +27,118 @@ class WebRuntime:
 
     Args:
         server: whose tools are served.
+        carriers: what writes the answers.
 
     Made in a task of the loop that serves.
     """
 
-    def __init__(self, server: "MCPServer") -> None:
+    def __init__(self, server: "MCPServer", carriers: Carriers) -> None:
         self._server = server
-        self._token = anyio.lowlevel.current_token()
+        self._carriers = carriers
+        self._now = carriers.loop.now
+        self._home = Home(server)
         self._sessions: dict[ServerEngine, ServerSession] = {}
-        self.http: HTTPServer = None  # type: ignore[assignment]  # set by whoever makes both
+        """Those of engines that live on: of sessions, and of requests that are not answered at once."""
+        self._timers: dict[ServerEngine, tuple[float, Timer]] = {}
+        self._idle: Any = None
 
-    def take(self, exchange: Exchange) -> None:
-        """Take what happened at an exchange's engine, and carry what it has to say."""
+    def take(self, exchange: Exchange, caller: Identity | None = None) -> None:
+        """Take what happened at an exchange's engine, and carry what it has to say.
+
+        What the exchange itself has to write is left to whoever carries it.
+        """
         engine = exchange.engine
         session = self._sessions.get(engine)
+        is_new = session is None
         if session is None:
-            session = ServerSession(self._server, engine, None, token=self._token)
-            owner: Any = exchange if isinstance(exchange, SingleExchange) else getattr(exchange, "session", exchange)
-            session.attach(EngineChannel(self.http, owner))  # type: ignore[arg-type]
-            self._sessions[engine] = session
+            session = self._make(exchange, caller)
         events = exchange.events_received()
         if events:
             session.on_events(events)
-        self.http.carry(exchange.flush(self.http.loop.now()))
-        if engine.closed or (isinstance(exchange, SingleExchange) and not exchange.is_live):
-            del self._sessions[engine]
-            session.on_closed(None)
+        ready = exchange.flush(self._now())
+        if ready and (len(ready) > 1 or ready[0] is not exchange):
+            self._carriers.carry(each for each in ready if each is not exchange)
+        if engine.closed or not (exchange.is_live or type(exchange) is not SingleExchange):
+            if not is_new:
+                self._end(engine, session)
+        elif is_new:
+            self._sessions[engine] = session
+            self._server.sessions.add(session)
+
+    def _make(self, exchange: Exchange, caller: Identity | None) -> ServerSession:
+        permissions = None if caller is None else caller.permissions
+        session = ServerSession(self._server, exchange.engine, permissions, home=self._home)
+        if type(exchange) is SingleExchange:
+            session.channel = EngineChannel(self._carriers, exchange)
+            return session
+        owner: Any = exchange if isinstance(exchange, SSEExchange) else getattr(exchange, "session", exchange)
+        # Several exchanges feed this engine, so that none of them can wait for its deadlines.
+        session.channel = EngineChannel(self._carriers, owner, after_flush=partial(self._arm, owner))
+        if isinstance(owner, Session):
+            session.streams = owner
+        return session
+
+    def _end(self, engine: ServerEngine, session: ServerSession) -> None:
+        del self._sessions[engine]
+        timer = self._timers.pop(engine, None)
+        if timer is not None:
+            timer[1].cancel()
+        session.on_closed(None)
+        if not self._sessions and self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
+
+    def end(self, owner: Session) -> None:
+        """Take the end of a session that nobody asked for."""
+        session = self._sessions.get(owner.engine)
+        if session is not None:
+            session.on_events(owner.events_received())
+            self._carriers.carry(owner.flush(self._now()))
+            self._end(owner.engine, session)
+
+    # Deadlines of engines that several exchanges share
+
+    def _arm(self, owner: Any) -> None:
+        deadline = owner.next_deadline()
+        if deadline is None:
+            return
+        engine = owner.engine
+        armed = self._timers.get(engine)
+        if armed is not None:
+            if armed[0] <= deadline:
+                return
+            armed[1].cancel()
+        self._timers[engine] = (deadline, self._carriers.loop.call_at(deadline, partial(self._on_time, owner)))
+
+    def _on_time(self, owner: Any) -> None:
+        self._timers.pop(owner.engine, None)
+        session = self._sessions.get(owner.engine)
+        if session is None:
+            return
+        owner.handle_deadline(self._now())
+        session.on_events(owner.events_received())
+        session.channel.flush()
+
+    # The end
+
+    def end_subscriptions(self) -> None:
+        """Answer every live subscription with its final result."""
+        for session in list(self._sessions.values()):
+            session.engine.end_subscriptions()
+            session.channel.flush()
+
+    @property
+    def is_busy(self) -> bool:
+        """Tell whether a request is being handled."""
+        return any(session.is_busy for session in self._sessions.values())
+
+    def cancel_all(self, why: str) -> None:
+        """Answer every request that is still being handled with an error, and cancel its handler."""
+        for session in list(self._sessions.values()):
+            session.cancel_all(why)
+            session.channel.flush()
+
+    async def aclose(self) -> None:
+        """End every session, and wait for cancelled handlers to end."""
+        for engine, session in list(self._sessions.items()):
+            self._end(engine, session)
+        await self._home.dispatcher.aclose()

@@ -37,13 +37,17 @@ class DuplicateHeader(ValueError):
 class Headers:
     """Header fields in the order they came: immutable, their names in lower case and found in any case."""
 
-    __slots__ = ("_first", "_items", "_repeated")
+    __slots__ = ("_first", "_items", "_repeated", "memo")
+
+    memo: Any
+    """What a reader makes of these fields, kept with them because the same ones come again and again."""
 
     _first: dict[bytes, bytes]
     _items: list[tuple[bytes, bytes]]
     _repeated: dict[bytes, list[bytes]]
 
     def __init__(self, items: Iterable[tuple[bytes, bytes]] = ()) -> None:
+        self.memo = None
         self._items = [(_LOWER.get(name) or name.lower(), value) for name, value in items]
         self._first = dict(self._items)
         self._repeated = _NONE if len(self._first) == len(self._items) else self._find_repeated()

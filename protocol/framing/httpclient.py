@@ -28,7 +28,8 @@ HTTP_CLIENT_LIMITS = HTTPLimits(body_bytes=None, small_chunks=None)
 _END_OF_RESPONSE = EndOfResponse()
 
 _METHOD = re.compile(r"[A-Z]+")
-_TARGET = re.compile(r"/[!-~]*|\*")
+# The absolute form is for proxies — RFC 9112 section 3.2.2
+_TARGET = re.compile(r"(?:http://[0-9A-Za-z._:\[\]-]+)?/[!-~]*|\*")
 _WITH_BODY = frozenset({"PATCH", "POST", "PUT"})
 _MOST_INTERIM = 16
 
@@ -41,13 +42,14 @@ class HTTP11Client(Connection):
         limits: sizes and counts.
     """
 
-    __slots__ = ("_interim", "_is_head", "_is_keeping", "has_response_begun")
+    __slots__ = ("_interim", "_is_head", "_is_keeping", "_known", "has_response_begun")
 
     def __init__(self, make_parser: Callable[[], MessageParser], limits: HTTPLimits) -> None:
         super().__init__(make_parser, limits, is_server=False)
         self._is_head = False
         self._is_keeping = False
         self._interim = 0
+        self._known: tuple[Fields, bytes] | None = None
         self.has_response_begun = False
         """Whether anything came since the last request; if not, a connection that was idle before had died of age."""
 
@@ -66,7 +68,7 @@ class HTTP11Client(Connection):
 
         Args:
             method: in capitals.
-            target: path and query, percent-encoded.
+            target: path and query, percent-encoded; for a proxy the whole `http` URL.
             headers: `Host` among them; those about framing and connections are the codec's.
             body: `None` for none.
         """
@@ -76,17 +78,26 @@ class HTTP11Client(Connection):
             raise LocalProtocolError("no method to send")
         if not _TARGET.fullmatch(target):
             raise LocalProtocolError("a target is a path and a query, percent-encoded")
-        if sum(name.lower() == b"host" for name, _ in headers) != 1:
-            raise LocalProtocolError("a request needs one Host header")
         if body is None and method in _WITH_BODY:
             body = b""
         length = b"" if body is None else b"content-length: %d\r\n" % len(body)
         line = b"%b %b HTTP/1.1\r\n" % (method.encode(), target.encode())
-        self._out.append(b"%b%b%b\r\n%b" % (line, encode_fields(headers), length, body or b""))
+        self._out.append(b"%b%b%b\r\n%b" % (line, self._encode(headers), length, body or b""))
         self._is_head = method == "HEAD"
         self._phase = Phase.HEAD
         self._interim = 0
         self.has_response_begun = False
+
+    def _encode(self, headers: Fields) -> bytes:
+        # A client repeats itself: more often than not the headers are those of the request before.
+        known = self._known
+        if known is not None and known[0] == headers:
+            return known[1]
+        if sum(name.lower() == b"host" for name, _ in headers) != 1:
+            raise LocalProtocolError("a request needs one Host header")
+        block = encode_fields(headers)
+        self._known = (list(headers), block)
+        return block
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they come; never `b""`. What comes unasked for ends the connection."""

@@ -128,7 +128,7 @@ class HeadReader:
         is_server: the heads are those of requests.
     """
 
-    __slots__ = ("_is_server", "_known", "_limits", "_longest_line", "_pattern", "_scanned")
+    __slots__ = ("_is_server", "_known", "_known_response", "_limits", "_longest_line", "_pattern", "_scanned")
 
     def __init__(self, limits: HTTPLimits, *, is_server: bool) -> None:
         self._limits = limits
@@ -138,6 +138,7 @@ class HeadReader:
         self._longest_line = min(longest, limits.head_bytes)
         self._scanned = 0
         self._known: tuple[bytes, tuple[RequestHead, int, int]] | None = None
+        self._known_response: tuple[bytes, tuple[ResponseHead, int, int]] | None = None
 
     def _find(self, source: bytes | bytearray) -> re.Match[bytes] | None:
         # The pattern is tried on what comes at once; byte by byte that would take quadratic time.
@@ -259,6 +260,9 @@ class HeadReader:
         Raises:
             Refused: no head can come of this any more, or it contradicts itself.
         """
+        known = self._known_response
+        if known is not None and not self._scanned and not is_bodiless and source.startswith(known[0]):
+            return known[1]
         head = self._find(source)
         if head is None:
             return None
@@ -274,7 +278,11 @@ class HeadReader:
             length = UNTIL_EOF
         keep_alive = length != UNTIL_EOF and _keeps_alive(headers, is_current=is_current)
         text = (reason or b"").decode("latin-1")
-        return ResponseHead(status, text, headers, "1.1" if is_current else "1.0", keep_alive), length, head.end()
+        response = ResponseHead(status, text, headers, "1.1" if is_current else "1.0", keep_alive)
+        found = (response, length, head.end())
+        if not is_bodiless and head.end() <= _WORTH_KNOWING:
+            self._known_response = (head.group(), found)
+        return found
 
     def _read_framing(self, headers: Headers, block: bytes, *, is_current: bool, is_counted: bool = True) -> int | None:
         """Return the declared length, `CHUNKED`, or `None` — RFC 9112 section 6.3, strictly."""

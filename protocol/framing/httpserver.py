@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from enum import Enum, auto
+from functools import lru_cache
 
 from ..errors import LocalProtocolError
 from .headers import Headers
@@ -60,6 +61,12 @@ class _Answer(Enum):
 # A member of an enum is 70 ns away in CPython 3.11, and a request looks at a dozen.
 _HEAD, _BODY, _ANSWERING, _UPGRADED, _CLOSED = Phase.HEAD, Phase.BODY, Phase.ANSWERING, Phase.UPGRADED, Phase.CLOSED
 _NONE, _OWED, _STREAMING = _Answer.NONE, _Answer.OWED, _Answer.STREAMING
+
+
+@lru_cache(maxsize=64)
+def _encode_one(field: tuple[bytes, bytes]) -> bytes:
+    """Encode the only header of a response: the type of its body, nearly always the same, and never a secret."""
+    return encode_fields((field,))
 
 
 class HTTP11Server(Connection):
@@ -148,7 +155,7 @@ class HTTP11Server(Connection):
         has_body = not has_no_body(status)
         if body and not has_body:
             raise LocalProtocolError(f"a {status} response has no body")
-        fields = encode_fields(headers)
+        fields = _encode_one(headers[0]) if len(headers) == 1 else encode_fields(headers)
         self._is_keeping = self._may_keep(request)
         length = b"content-length: %d\r\n" % len(body or b"") if has_body else b""
         content = body if body and request.method != "HEAD" else b""

@@ -4,15 +4,19 @@
     Exchange: events_received ─► the runtime ─► send_* on exchange.engine ─► flush ─► data_to_send of each returned
 
 `Answer.data_to_send` and `Exchange.data_to_send` list a `ResponseHead`, pieces of the body, and `END`.
+
+The client side is `StreamableHTTPClient` and `SSEClient`: they take an engine and give out `ClientExchange`s.
 """
 
 from .answer import END, Answer, Arrival, End, Header, Part, ResponseHead, refuse
+from .client import ClientExchange, StreamableHTTPClient, StreamableHTTPClientOptions
 from .endpoint import StreamableHTTPEndpoint, StreamableHTTPOptions
 from .eventlog import Budget, EventLog, EventLogLimits, EventStore
 from .exchange import Exchange, Receipt, SessionExchange, SingleExchange, StreamOptions
 from .guard import Guard, GuardOptions
 from .mirrors import HTTPServerEngine, Mirrors, ToolMirrors
 from .session import Session
+from .sse_client import SSEClient
 from .sse_endpoint import SSEEndpoint, SSEExchange, SSEOptions
 from .status import Source, proves_modern, status_of
 
@@ -21,6 +25,7 @@ __all__ = [
     "Answer",
     "Arrival",
     "Budget",
+    "ClientExchange",
     "End",
     "EventLog",
     "EventLogLimits",
@@ -34,6 +39,7 @@ __all__ = [
     "Part",
     "Receipt",
     "ResponseHead",
+    "SSEClient",
     "SSEEndpoint",
     "SSEExchange",
     "SSEOptions",
@@ -42,6 +48,8 @@ __all__ = [
     "SingleExchange",
     "Source",
     "StreamOptions",
+    "StreamableHTTPClient",
+    "StreamableHTTPClientOptions",
     "StreamableHTTPEndpoint",
     "StreamableHTTPOptions",
     "ToolMirrors",

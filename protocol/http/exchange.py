@@ -158,6 +158,11 @@ class Exchange(ABC):
         return parts
 
     @property
+    def exchanges(self) -> "tuple[Exchange, ...]":
+        """What carries the answers of the engine: this alone, where it has the engine to itself."""
+        return (self,)
+
+    @property
     def has_data(self) -> bool:
         """Tell whether there is something to write."""
         return bool(self._parts)

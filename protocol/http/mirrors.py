@@ -4,6 +4,7 @@
 corresponding values in the request body" — 2026-07-28 basic/transports/streamable-http#server-validation
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -33,6 +34,8 @@ _METHOD: Final = b"mcp-method"
 _NAME: Final = b"mcp-name"
 _SPELLED: Final = {_VERSION: "MCP-Protocol-Version", _METHOD: "Mcp-Method", _NAME: "Mcp-Name"}
 _SHOWN = 200
+_PLAIN = re.compile(rb"[A-Za-z0-9](?:[A-Za-z0-9/._:-]*[A-Za-z0-9])?")
+"""Values that stand for themselves, without white space around them or anything encoded."""
 
 _decode_arguments = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -44,6 +47,16 @@ def _mismatch(why: str) -> ErrorObject:
 def _differs(name: str, sent: str, expected: str) -> ErrorObject:
     sent, expected = repr(sent[:_SHOWN]), repr(expected[:_SHOWN])
     return _mismatch(f"{name} header value {sent} does not match body value {expected}")
+
+
+def _read_plain(headers: Headers) -> tuple[str | None, str | None, str | None]:
+    """Return what the standard headers say; `None` for one that has to be looked at more closely."""
+    found: list[str | None] = []
+    for name in (_VERSION, _METHOD, _NAME):
+        value = headers.get(name)
+        is_plain = value is not None and not headers.is_repeated(name) and _PLAIN.fullmatch(value)
+        found.append(value.decode("ascii") if value is not None and is_plain else None)
+    return found[0], found[1], found[2]
 
 
 class HTTPServerEngine(ServerEngine):
@@ -73,6 +86,21 @@ class HTTPServerEngine(ServerEngine):
 
     def check_transport(self, method: str, request_meta: RequestMeta, params: Any) -> ErrorObject | None:
         """Compare the standard headers with the body."""
+        assert request_meta.protocol_version is not UNSET
+        spec = self.profile.methods.get(method)
+        plain = self._headers.memo
+        if plain is None:
+            plain = self._headers.memo = _read_plain(self._headers)
+        if plain[0] == request_meta.protocol_version and plain[1] == method:
+            if spec is None or spec.mirror is None:
+                return None
+            expected = getattr(params, spec.mirror, None)
+            if expected is not None and plain[2] == expected:
+                return None
+        return self._explain(method, request_meta, params)
+
+    def _explain(self, method: str, request_meta: RequestMeta, params: Any) -> ErrorObject | None:
+        """Return what is wrong with headers that do not just say what the body says, if anything is."""
         assert request_meta.protocol_version is not UNSET
         error = self._compare(_VERSION, request_meta.protocol_version) or self._compare(_METHOD, method)
         if error is not None:

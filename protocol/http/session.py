@@ -109,6 +109,11 @@ class Session:
         """Tell whether a request is in flight or a client is listening."""
         return bool(self._routes) or self._standalone.exchange is not None
 
+    @property
+    def exchanges(self) -> "list[SessionExchange]":
+        """What carries answers just now."""
+        return [stream.exchange for stream in self._streams.values() if stream.exchange is not None]
+
     def events_received(self) -> list[Event]:
         """Return what happened since the last call, in order."""
         self._note()

@@ -78,6 +78,14 @@ class Bench:
             second = await ctx.sample("second?", key="k")
             return f"{first.data['n']} {second.content.text}"
 
+        @server.tool(task="optional", task_asks_first=True, **quick)
+        async def prepares(ctx: Context) -> str:
+            name = await ctx.elicit("name?", {"type": "object", "properties": {"n": {"type": "string"}}}, key="k")
+            number = await ctx.once("number", lambda: 7)
+            is_task = await ctx.start_task()
+            more = await ctx.elicit("more?", key="more")
+            return f"{name.data['n']} {number} {is_task} {ctx.task_id is not None} {more.action}"
+
 
 @asynccontextmanager
 async def raw(server: MCPServer, principal: str | None = None) -> AsyncIterator[RawPeer]:

@@ -297,6 +297,37 @@ async def test_state_is_refused_when_touched_and_questions_are_repeated_when_una
         assert (await peer.read())["result"]["resultType"] == "input_required"
 
 
+async def test_an_answer_without_state_counts_where_the_handler_named_the_question() -> None:
+    server = MCPServer("asks")
+
+    @server.tool
+    async def named(ctx: Context) -> str:
+        first = await ctx.elicit("one", {"type": "object", "properties": {"a": {"type": "integer"}}}, key="first")
+        return f"{first.data} {(await ctx.elicit('two', key='second')).action}"
+
+    @server.tool
+    async def unnamed(ctx: Context) -> str:
+        return (await ctx.elicit("one")).action
+
+    accepted = {"action": "accept", "content": {"a": 1}}
+    async with RawPeer(server) as peer:
+
+        async def call(id: int, tool: str, **params: Any) -> dict[str, Any]:
+            return await peer.ask("tools/call", modern({"name": tool, **params}, {"elicitation": {}}), id=id)
+
+        blind = (await call(1, "named", inputResponses={"first": accepted, "other": accepted}))["result"]
+        assert list(blind["inputRequests"]) == ["second"]
+        done = await call(
+            2, "named", requestState=blind["requestState"], inputResponses={"second": {"action": "accept"}}
+        )
+        assert done["result"]["content"][0]["text"] == "{'a': 1} accept"
+        both = await call(3, "named", inputResponses={"first": accepted, "second": {"action": "decline"}})
+        assert both["result"]["content"][0]["text"] == "{'a': 1} decline"
+        assert (await call(4, "named", inputResponses={"first": 7}))["error"]["code"] == -32602
+        again = (await call(5, "unnamed", inputResponses={"elicitation-1": {"action": "accept"}}))["result"]
+        assert list(again["inputRequests"]) == ["elicitation-1"]
+
+
 @rule(40)
 async def test_capabilities_are_those_of_the_request_alone() -> None:
     server = MCPServer("asks")

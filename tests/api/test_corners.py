@@ -55,8 +55,8 @@ async def test_both_forms_of_a_call_and_the_aliases_of_its_keywords() -> None:
         assert len(free._others) == 1 and len(server.sessions) == 1
         with pytest.raises(TransportError, match="no connection"):
             await free.list_tools()
-        with pytest.raises(TransportError, match="no connection possible to 'http://x'"):
-            await free.call_tool("http://x", "add", {"a": 1})
+        with pytest.raises(ToolError, match="cannot call 'add': url: a URL starts with http://"):
+            await free.call_tool("ftp://x", "add", {"a": 1})
     assert not server.sessions
     assert MCPClient().validate() == {"valid": False, "problems": ["no config"]}
 

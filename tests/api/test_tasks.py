@@ -42,7 +42,7 @@ async def test_each_dialect_is_declared_in_its_revision_and_only_with_a_task_too
         capabilities = (await peer.ask_modern("server/discover"))["result"]["capabilities"]
         assert "tasks" not in capabilities
         assert capabilities["extensions"] == {TASKS_EXTENSION: {}}
-    for name in ("work", "always", "fails", "breaks", "tells", "asks"):
+    for name in ("work", "always", "fails", "breaks", "tells", "asks", "prepares"):
         bench.server.remove_tool(name)
     async with raw(bench.server) as peer:
         capabilities = (await peer.initialize(CORE))["capabilities"]

@@ -512,3 +512,54 @@ async def test_a_client_listens_for_its_tasks(bench: Bench, join: Join) -> None:
                 assert change.uri == handle.task_id
                 assert change.params.status == "completed"
                 break
+
+
+# Asking first
+
+
+@rule(195)
+async def test_a_call_that_asks_first_is_answered_with_a_task_once_all_is_known(bench: Bench) -> None:
+    async with raw(bench.server) as peer:
+        call = {"name": "prepares"}
+        first = (await peer.ask_modern("tools/call", call, capabilities=ABLE))["result"]
+        assert first["resultType"] == "input_required"
+        assert "taskId" not in first
+        answers = {"k": {"action": "accept", "content": {"n": "Ada"}}}
+        retry = {**call, "requestState": first["requestState"], "inputResponses": answers}
+        created = (await peer.ask_modern("tools/call", retry, capabilities=ABLE))["result"]
+        assert created["resultType"] == "task"
+        assert not {"requestState", "inputRequests"} & created.keys()
+        # What it asks from here on stands in the task.
+        task = await poll(peer, created["taskId"], "input_required")
+        update = {
+            "taskId": created["taskId"],
+            "inputResponses": {key: {"action": "decline"} for key in task["inputRequests"]},
+        }
+        await peer.ask_modern("tasks/update", update, capabilities=ABLE)
+        task = await poll(peer, created["taskId"], "completed")
+        assert task["result"]["content"][0]["text"] == "Ada 7 True True decline"
+
+
+async def test_a_call_that_asks_first_stays_a_call_for_clients_without_tasks(bench: Bench) -> None:
+    async with raw(bench.server) as peer:
+        answers = {"k": {"action": "accept", "content": {"n": "Ada"}}, "more": {"action": "accept"}}
+        call = {"name": "prepares", "inputResponses": answers}
+        answer = (await peer.ask_modern("tools/call", call, capabilities={"elicitation": {}}))["result"]
+        assert answer["content"][0]["text"] == "Ada 7 False False accept"
+
+
+async def test_a_call_that_asks_first_is_a_task_at_once_in_the_core(bench: Bench) -> None:
+    async with core_peer(bench, elicitation={}) as peer:
+        task_id = await start(peer, "prepares")
+        peer.write({"jsonrpc": "2.0", "id": 4, "method": "tasks/result", "params": {"taskId": task_id}})
+        for action in ("accept", "decline"):
+            question, _ = await read_until(peer, "method", "elicitation/create")
+            answer = {"action": action, "content": {"n": "Ada"}}
+            peer.write({"jsonrpc": "2.0", "id": question["id"], "result": answer})
+        answer, _ = await read_until(peer, "id", 4)
+        assert answer["result"]["content"][0]["text"] == "Ada 7 True True decline"
+
+
+async def test_asking_first_is_for_tools_that_run_as_tasks(bench: Bench) -> None:
+    with pytest.raises(ValueError, match="task_asks_first"):
+        bench.server.add_tool(lambda: 1, name="x", task_asks_first=True)

@@ -579,3 +579,40 @@ async def test_protected_tools_are_hidden_from_and_refused_to_callers_without_pe
     monkeypatch.setenv("MCP_API_KEY", "wrong")
     with pytest.raises(MCPError, match="unknown API key"):
         await serve()._stdio_identity()
+
+
+SCHEMA: dict[str, Any] = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "$defs": {"place": {"$anchor": "placeDef", "type": "object", "properties": {"city": {"type": "string"}}}},
+    "properties": {"name": {"type": "string"}, "place": {"$ref": "#/$defs/place"}, "phone": {"type": "string"}},
+    "if": {"properties": {"name": {"const": "callable"}}, "required": ["name"]},
+    "then": {"required": ["phone"]},
+    "additionalProperties": False,
+}
+
+
+async def test_an_input_schema_of_the_authors_is_listed_as_written_and_checked(revision: str, join: Join) -> None:
+    server = make()
+    seen: list[dict[str, Any]] = []
+
+    @server.tool(input_schema=SCHEMA, blocking=False)
+    def keeps(**arguments: Any) -> str:
+        seen.append(arguments)
+        return "kept"
+
+    async with join(server, revision) as client:
+        [tool] = await client.list_tools()
+        assert tool.input_schema == SCHEMA
+        assert (await client.call_tool("keeps")).text == "kept"
+        assert (await client.call_tool("keeps", {"name": "x", "place": {"city": "y"}})).text == "kept"
+        for wrong in ({"name": "callable"}, {"place": {"city": 1}}, {"other": 1}):
+            with pytest.raises(MCPError, match="arguments do not fit the input schema") as raised:
+                await client.call_tool("keeps", wrong)
+            assert raised.value.error_code == MCPErrorCode.INVALID_PARAMS
+    assert seen == [{}, {"name": "x", "place": {"city": "y"}}]
+
+
+def test_an_input_schema_describes_an_object() -> None:
+    with pytest.raises(ValueError, match="of type object"):
+        make().tool(name="x", input_schema={"type": "string"})(lambda text: text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import subprocess
 import sys
 from typing import Any
@@ -91,6 +92,8 @@ async def run(mode: str) -> BaseException | None:
 
 
 if __name__ == "__main__":
+    # A shell starts what runs in its background with this signal ignored, and so are the tests' own children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     backend, mode = sys.argv[1:]
     print("noise: before", end="")
     options = {"use_uvloop": True} if backend == "uvloop" else {}

