@@ -46,6 +46,12 @@ class ASGIServer:
         else:
             raise ValueError(f"unknown ASGI scope {kind!r}; known: http, lifespan, websocket")
 
+    async def aclose(self) -> None:
+        """Answer what was asked, then end; for those to whom no lifespan does it. A later request starts anew."""
+        home, self._home = self._home, None
+        if home is not None:
+            await home.stop(self._options.drain_timeout)
+
     async def _start(self) -> "_Home":
         home = self._home
         loop: Any = current_loop()
@@ -67,9 +73,7 @@ class ASGIServer:
                     return
                 await send({"type": "lifespan.startup.complete"})
             elif message["type"] == "lifespan.shutdown":
-                home, self._home = self._home, None
-                if home is not None:
-                    await home.stop(self._options.drain_timeout)
+                await self.aclose()
                 await send({"type": "lifespan.shutdown.complete"})
                 return
 
