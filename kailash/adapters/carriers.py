@@ -105,10 +105,10 @@ class EngineChannel:
         after_flush: called when everything was written that there was to write.
     """
 
-    __slots__ = ("_after_flush", "_carriers", "_is_scheduled", "loop", "now", "owner", "peer_ended")
+    __slots__ = ("_carriers", "_is_scheduled", "after_flush", "loop", "now", "owner", "peer_ended")
 
     def __init__(self, carriers: Carriers, owner: Owner, *, after_flush: Callable[[], None] | None = None) -> None:
-        self._after_flush = after_flush
+        self.after_flush = after_flush
         self._carriers = carriers
         self._is_scheduled = False
         self.owner: Any = owner
@@ -119,8 +119,8 @@ class EngineChannel:
     def flush(self) -> None:
         """Write what the engine has to say."""
         self._carriers.carry(self.owner.flush(self.now()))
-        if self._after_flush is not None:
-            self._after_flush()
+        if self.after_flush is not None:
+            self.after_flush()
 
     def flush_soon(self) -> None:
         """Write in the loop's next turn: one write for many messages."""

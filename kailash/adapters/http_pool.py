@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import select
 import socket
 import ssl as tls
 from collections import deque
@@ -183,6 +184,8 @@ class HTTPPool:
             connection = place.idle.pop()  # the last one used is the least likely to have died of age
             if connection.is_usable:
                 pairs.append((place.waiting.popleft(), connection))
+            else:
+                connection.close()
         room = self.limits.connections - len(place.connections) - place.opening
         return pairs, max(min(len(place.waiting) - place.opening, room), 0)
 
@@ -319,7 +322,11 @@ class HTTPConnection(asyncio.Protocol):
     @property
     def is_usable(self) -> bool:
         """Tell whether a request may be sent now."""
-        return self._codec.is_idle and not self.transport.is_closing()
+        if not self._codec.is_idle or self.transport.is_closing():
+            return False
+        # Its end may lie right behind the answer before, as from a server that shuts down, or the loop may have been
+        # too busy to tell us of it. A look costs a microsecond, a call that may not be repeated costs its caller more.
+        return not _is_readable(self.transport)
 
     @property
     def expires(self) -> float:
@@ -453,6 +460,18 @@ class HTTPConnection(asyncio.Protocol):
         if not self.transport.is_closing():
             self.transport.abort()
         self._pool.forget(self)
+
+
+def _is_readable(transport: asyncio.Transport) -> bool:
+    """Tell whether there is something to read: on an idle connection that is its end, or nothing to be trusted."""
+    raw = transport.get_extra_info("socket")
+    if raw is None or raw.fileno() < 0 or transport.get_extra_info("ssl_object") is not None:
+        return False  # TLS has things to say of its own
+    if not hasattr(select, "poll"):
+        return bool(select.select([raw.fileno()], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(raw.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _reason(error: OSError) -> str:

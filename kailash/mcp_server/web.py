@@ -64,6 +64,9 @@ class WebRuntime:
         elif is_new:
             self._sessions[engine] = session
             self._server.sessions.add(session)
+            if type(exchange) is SingleExchange:
+                # Its answer is carried without a word to us.
+                session.channel.after_flush = partial(self._settle, exchange)
 
     def _make(self, exchange: Exchange, caller: Identity | None) -> ServerSession:
         permissions = None if caller is None else caller.permissions
@@ -86,6 +89,13 @@ class WebRuntime:
         session.on_closed(None)
         if not self._sessions and self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
+
+    def _settle(self, exchange: SingleExchange) -> None:
+        """Let go of a request that is answered."""
+        if not exchange.is_live:
+            session = self._sessions.get(exchange.engine)
+            if session is not None:
+                self._end(exchange.engine, session)
 
     def end(self, owner: Session) -> None:
         """Take the end of a session that nobody asked for."""
