@@ -29,6 +29,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_TOO_SLOW = Answer(408, [(b"content-type", b"text/plain")], b"the request took too long\n")
 _NOT_FOUND = Answer(404, [(b"content-type", b"text/plain")], b"not found: this path serves nothing\n")
 
 
@@ -41,6 +42,7 @@ class ASGIEndpoints:
         carriers: of the exchanges.
         admit: finds out who sends a request; without it nobody in particular does.
         max_body: bytes of a body.
+        body_timeout: seconds in which it must have come.
         write_timeout: seconds in which the ASGI server must take what is sent.
         cap_bytes: unsent bytes with which a response is broken off.
     """
@@ -53,6 +55,7 @@ class ASGIEndpoints:
         carriers: Carriers,
         admit: Any = None,
         max_body: int,
+        body_timeout: float = 30.0,
         write_timeout: float = 20.0,
         cap_bytes: int | None = 16 << 20,
     ) -> None:
@@ -61,6 +64,7 @@ class ASGIEndpoints:
         self.carriers = carriers
         self._admit = admit
         self._max_body = max_body
+        self._body_timeout = body_timeout
         self.write_timeout = write_timeout
         self.cap_bytes = cap_bytes
 
@@ -82,7 +86,12 @@ class ASGIEndpoints:
             assert refusal is not None
             await _send(send, refusal.data_to_send())
             return
-        body = await self._read_body(receive)
+        with anyio.move_on_after(self._body_timeout) as scope:
+            body = await self._read_body(receive)
+        if scope.cancelled_caught:
+            # No ASGI server has such a deadline.
+            await _send(send, _TOO_SLOW.data_to_send())
+            return
         if body is None:
             return
         if len(body) > self._max_body:

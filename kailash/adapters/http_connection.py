@@ -46,9 +46,9 @@ class HTTPConnection(asyncio.Protocol):
 
     __slots__ = (
         "_admission", "_arrival", "_body", "_caller", "_codec", "_due", "_endpoint", "_exchange", "_goal", "_head",
-        "_http", "_is_body_due", "_is_busy", "_is_complete", "_is_cut", "_is_lost", "_is_paused", "_is_unread",
-        "_lingered", "_moved", "_now", "_out", "_passed", "_pending", "_pieces", "_read", "_relay", "_timer",
-        "_timer_at", "_transport", "_unsent", "_waiters",
+        "_held", "_http", "_is_body_due", "_is_busy", "_is_complete", "_is_cut", "_is_lost", "_is_paused",
+        "_is_turned_away", "_is_unread", "_lingered", "_moved", "_now", "_out", "_passed", "_pending", "_pieces",
+        "_queued", "_read", "_relay", "_timer", "_timer_at", "_transport", "_unsent", "_waiters",
     )  # fmt: skip
 
     def __init__(self, http: HTTPServer, read: bytes = b"") -> None:
@@ -80,6 +80,10 @@ class HTTPConnection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self._out: list[bytes] = []
         """What is written at the end of the loop's turn."""
+        self._queued = 0
+        """Bytes of it that must not become too many: of event streams, and of answers to pipelined requests."""
+        self._held: list[Any] = []
+        """Of pipelined requests, what is taken up once the peer has read more."""
         self._timer: Timer | None = None
         self._timer_at = inf
         self._due = inf
@@ -89,6 +93,8 @@ class HTTPConnection(asyncio.Protocol):
         self._is_unread = False
         """We do not take what the peer sends."""
         self._is_lost = False
+        self._is_turned_away = False
+        """It has no place among the connections."""
         self._is_cut = False
         """The request at hand, or what was taken for one, was not read to its end."""
         self._lingered = -1
@@ -109,12 +115,17 @@ class HTTPConnection(asyncio.Protocol):
     def _open(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport  # type: ignore[assignment]  # one of anyio's streams has the same methods
         http = self._http
-        http.connections.add(self)
-        if len(http.connections) > http.options.most_connections:
+        most = http.options.most_connections
+        if len(http.connections) - http.turned_away >= most:
+            self._is_turned_away = True
+            http.turned_away += 1
             self._codec.refuse(503, "too many connections")
-            self._is_cut = True
+            # Only so many may stay to hear that, or they would be as much of a burden as those that were let in.
+            self._is_cut = http.turned_away <= most
+            http.connections.add(self)
             self._send()
             return
+        http.connections.add(self)
         self._transport.set_write_buffer_limits(high=http.options.high_bytes)
         raw = transport.get_extra_info("socket")
         name = transport.get_extra_info("sockname")
@@ -174,6 +185,8 @@ class HTTPConnection(asyncio.Protocol):
             self._wait_for_exchange()
         elif not self._transport.is_closing():
             self._wait(timeouts.idle if self._codec.is_idle else timeouts.body)
+        if self._held:
+            self._advance()
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the exchange, if there is one."""
@@ -191,7 +204,9 @@ class HTTPConnection(asyncio.Protocol):
             exchange.receive_disconnect()
             self._http.take(exchange, self._caller)
         self._is_paused = False
+        self._held = []
         self._wake()
+        self._http.turned_away -= self._is_turned_away
         self._http.forget(self)
 
     # Requests
@@ -199,9 +214,16 @@ class HTTPConnection(asyncio.Protocol):
     def _advance(self) -> None:
         if self._is_busy:
             return  # answering within the loop below; it goes on by itself
+        codec = self._codec
+        if self._held:
+            if self._is_ahead():
+                return
+            events, self._held = self._held, []
+        else:
+            events = codec.events_received()
         self._is_busy = True
         try:
-            while events := self._codec.events_received():
+            while events:
                 for event in events:
                     if type(event) is Data:
                         if self._head is not None:
@@ -218,11 +240,22 @@ class HTTPConnection(asyncio.Protocol):
                     elif type(event) is ProtocolFault:
                         self._is_cut = True
                         logger.debug("! %d %s", event.status, event.reason)
+                events = codec.events_received()
+                if events:
+                    # Pipelined. What is answered already is counted before more is.
+                    self._queue(codec.data_to_send())
+                    if self._is_ahead():
+                        self._held = events
+                        break
         finally:
             self._is_busy = False
-        if self._is_cut and self._codec.phase is _BODY:
+        if self._is_cut and codec.phase is _BODY:
             self._wait_for_body()
         self._send()
+
+    def _is_ahead(self) -> bool:
+        """Tell whether the peer must read more before more is said."""
+        return self._is_paused or self._queued > self._http.options.high_bytes
 
     def _wait_for_body(self) -> None:
         """Set the deadline of a body once; what comes of it moves nothing."""
@@ -361,10 +394,13 @@ class HTTPConnection(asyncio.Protocol):
         if not self._is_busy:
             self._send()
             self._advance()
+            cap = self._http.options.cap_bytes
+            if cap is not None and self._queued > cap:
+                self.write_out()  # by somebody who never lets us: it is too much, or leaves now
 
     async def drain(self) -> None:
         """Wait while the peer takes less than is sent."""
-        while self._is_paused and not self._is_lost:
+        while self._is_ahead() and not self._is_lost:
             waiter = make_waiter(self._http.loop)
             self._waiters.append(waiter)
             await waiter
@@ -391,6 +427,7 @@ class HTTPConnection(asyncio.Protocol):
                 if self._pending is not None:
                     self._pieces.append(part)
                 else:
+                    self._queued += len(part)
                     codec.send_body(part)
             elif type(part) is ResponseHead:
                 if part.length is None:
@@ -424,11 +461,19 @@ class HTTPConnection(asyncio.Protocol):
             if not self._out:
                 self._http.write_soon(self)
             self._out += data
-        if codec.should_close:
+        if codec.should_close and not self._held:
             if self._exchange is None:
                 self._close()
         else:
             self._set_reading()
+
+    def _queue(self, data: list[bytes]) -> None:
+        """Have something written at the end of the loop's turn, and count it."""
+        if data:
+            if not self._out:
+                self._http.write_soon(self)
+            self._out += data
+            self._queued += sum(map(len, data))
 
     def write_out(self) -> None:
         """Write what waits."""
@@ -436,11 +481,17 @@ class HTTPConnection(asyncio.Protocol):
         if not out:
             return
         self._out = []
+        self._queued = 0
         transport = self._transport
         if transport.is_closing():
             return
         transport.write(out[0] if len(out) == 1 else b"".join(out))
-        if self._is_paused:
+        if not self._is_paused:
+            if self._waiters:
+                self._wake()
+            if self._held:
+                self._advance()
+        else:
             cap, size = self._http.options.cap_bytes, transport.get_write_buffer_size()
             if cap is not None and size > cap:
                 logger.debug("x %d bytes wait for a peer that takes none", size)
@@ -488,6 +539,8 @@ class HTTPConnection(asyncio.Protocol):
                 self._is_unread = False
                 transport.resume_reading()
             self._wait(_LINGER_SECONDS)
+            if not self._is_paused:
+                self._arm(self._due)  # sooner than it would be looked at otherwise
         else:
             transport.close()
             self._wait(self._http.timeouts.write)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import socket
 import ssl as tls
@@ -29,6 +30,8 @@ from .switchboard import Switchboard
 from .waiter import make_waiter
 
 __all__ = ["Admit", "Caller", "HTTPServer", "HTTPServerOptions", "HTTPTimeouts", "bind", "make_ssl_context"]
+
+logger = logging.getLogger("kailash.adapters.http_server")
 
 
 class Caller(Protocol):
@@ -113,6 +116,8 @@ class HTTPServer:
         self.tick = min(timeouts.head, timeouts.body, timeouts.idle, timeouts.write)
         """Most seconds until a connection looks at its deadline."""
         self.connections: set[HTTPConnection] = set()
+        self.turned_away = 0
+        """How many of them are there only to hear that they were too many."""
         self.is_draining = False
         self._server: Any = None
         self._listening: list[Owner] = []
@@ -189,8 +194,14 @@ class HTTPServer:
         spawn_owner(connect, name="kailash http connection of another worker")
 
     async def _serve(self, listener: anyio.abc.Listener[Any]) -> None:
-        async with listener:
-            await listener.serve(self._serve_stream)
+        async with listener, anyio.create_task_group() as handshakes:
+            while True:
+                try:
+                    await listener.serve(self._serve_stream, handshakes)
+                except anyio.BrokenResourceError as error:
+                    # Too many open files, or a peer that was gone before it was accepted: that passes.
+                    logger.warning("! no connection could be accepted: %s", error.__cause__)
+                    await anyio.sleep(_ACCEPT_AGAIN)
 
     async def _serve_stream(self, stream: anyio.abc.ByteStream) -> None:
         # In an owner of its own: the end of the listener must not end what it accepted.
@@ -250,6 +261,7 @@ class HTTPServer:
 
 
 _BACKLOG = 2048
+_ACCEPT_AGAIN = 0.25  # seconds
 
 
 class _Servers:

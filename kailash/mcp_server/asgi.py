@@ -121,6 +121,7 @@ class _Home:
                     carriers=app.carriers,
                     admit=app.admit,
                     max_body=size,
+                    body_timeout=options.body_timeout,
                     write_timeout=options.write_timeout,
                     cap_bytes=options.write_cap,
                 )

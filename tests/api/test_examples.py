@@ -7,8 +7,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+
+from tests.transports.test_asgi import tool_call
 
 HOME = Path(__file__).parents[2]
 README = (HOME / "README.md").read_text()
@@ -29,8 +32,8 @@ def run(*command: str, cwd: Path) -> str:
     return done.stdout
 
 
-def test_the_readme_has_a_server_a_client_and_the_engine_alone() -> None:
-    assert len(BLOCKS) == 3
+def test_the_readme_has_a_server_a_client_an_application_and_the_engine_alone() -> None:
+    assert len(BLOCKS) == 4
     assert all(block.count("\n") <= 26 for block in BLOCKS), "short enough to read"
 
 
@@ -42,8 +45,45 @@ def test_the_readmes_server_and_client_meet(tmp_path: Path) -> None:
 
 
 @pytest.mark.integration
+def test_the_readmes_server_is_served_over_http_by_its_command_line(tmp_path: Path) -> None:
+    [line] = [line for line in README.splitlines() if line.startswith("python weather.py --transport")]
+    flags = line.partition("#")[0].split()[2:]
+    flags[flags.index("--port") + 1] = "0"
+    (tmp_path / "weather.py").write_text(BLOCKS[0])
+    command = [sys.executable, "weather.py", *flags]
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        try:
+            found = re.search(r"http://[^/]+", process.stderr.readline())
+            assert found is not None
+            client = BLOCKS[1].replace(
+                'config = {"command": "python", "args": ["weather.py"]}', f"config = {found[0]!r}"
+            )
+            (tmp_path / "client.py").write_text(client)
+            assert run("client.py", cwd=tmp_path).splitlines() == ["['forecast']", "Springfield, Ohio clear"]
+        finally:
+            process.terminate()
+    assert process.returncode == 0
+
+
+@pytest.mark.anyio
+async def test_the_readmes_application_answers() -> None:
+    names: dict[str, Any] = {}
+    exec(compile(BLOCKS[2], "README.md", "exec"), names)
+    names["tools"].tool(lambda message: message, name="echo", blocking=False)
+    call = tool_call("echo", "/tools/mcp", message="hello")
+    await names["app"](call.scope, call.receive, call.send)
+    assert call.status == 200 and b'"hello"' in call.answer
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.mark.integration
 def test_the_readmes_engine_answers(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(BLOCKS[2])
+    (tmp_path / "own.py").write_text(BLOCKS[3])
     assert '"text":"hello"' in run("own.py", cwd=tmp_path)
 
 
