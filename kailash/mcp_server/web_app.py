@@ -69,7 +69,11 @@ class WebApplication:
         }
         if http:
             self.http = StreamableHTTPEndpoint(
-                profile, options.endpoint_options(size), mint=self.mint, mirrors=server.registry.mirrors
+                profile,
+                options.endpoint_options(size),
+                mint=self.mint,
+                mirrors=server.registry.mirrors,
+                logs=options.event_store,
             )
             self.routes["/mcp"] = self.routes["/"] = self.http
             self._arm()

@@ -74,6 +74,8 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Their size."""
     replay_age: float = 300.0
     """How long they are remembered."""
+    event_store: Any = None
+    """Called for each new session: returns the `EventStore` that remembers its events; default memory, as above."""
     drain_timeout: float = 30.0
     """For requests in flight when the server is told to stop; then they are cancelled."""
     ssl_certfile: str | None = None
@@ -81,13 +83,21 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     ssl_keyfile: str | None = None
     """Its key, when it is not in the same file."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> "HTTPOptions":
+        """Return the same options.
+
+        Raises:
+            ValueError: one of them is out of range, or fits no other.
+        """
         for field in msgspec.structs.fields(type(self)):
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
                 raise ValueError(f"{field.name} must be above zero, not {value!r}")
+        if self.event_store is not None and not callable(self.event_store):
+            raise ValueError("event_store is called for each session: give a class or a function")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
             raise ValueError("ssl_keyfile is the key of a certificate: give ssl_certfile as well")
+        return self
 
     @classmethod
     def of(cls, source: "HTTPOptions | Mapping[str, Any] | None", **more: Any) -> "HTTPOptions":
@@ -99,16 +109,17 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """
         given = {name: value for name, value in more.items() if value is not None}
         if isinstance(source, HTTPOptions):
-            return msgspec.structs.replace(source, **given) if given else source
+            return (msgspec.structs.replace(source, **given) if given else source).check()
         values = {**(source or {}), **given}
         unknown = values.keys() - set(cls.__struct_fields__)
         if unknown:
             known = ", ".join(cls.__struct_fields__)
             raise TypeError(f"unknown HTTP option {', '.join(sorted(unknown))}; known: {known}")
         try:
-            return msgspec.convert(values, cls)
+            options = msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
             raise TypeError(f"HTTP options: {error}") from None
+        return options.check()
 
     def server_options(self, message_bytes: int) -> HTTPServerOptions:
         """Return what concerns connections."""

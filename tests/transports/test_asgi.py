@@ -1,4 +1,4 @@
-"""A server as an ASGI application: under three ASGI servers, mounted in three frameworks, with or without a lifespan."""
+"""A server as an ASGI application: under three ASGI servers, mounted in three frameworks, lifespan or not."""
 
 from __future__ import annotations
 

@@ -19,6 +19,9 @@ import anyio
 import pytest
 import trustme
 
+from kailash.mcp_server import Context, MCPServer
+from protocol.http.eventlog import EventLog
+
 from .peer import LAST_HANDSHAKE, Peer
 
 pytestmark = pytest.mark.anyio
@@ -442,3 +445,37 @@ async def test_a_worker_that_cannot_live_is_not_restarted_in_a_frenzy(start: Sta
                 break
     server.stop()
     assert await server.exit_status() == 0
+
+
+async def test_a_store_of_ones_own_remembers_what_streams_said() -> None:
+    kept: list[EventLog] = []
+
+    def make() -> EventLog:
+        kept.append(EventLog())
+        return kept[-1]
+
+    server = MCPServer("stores", http_options={"event_store": make})
+
+    @server.tool
+    async def count(ctx: Context) -> str:
+        await ctx.progress(1, 2)
+        return "counted"
+
+    async with anyio.create_task_group() as tasks:
+        port: int = await tasks.start(serve_in, server)
+        peer = await Peer.connect(port)
+        session = await peer.initialize()
+        params = {"name": "count", "arguments": {}, "_meta": {"progressToken": 1}}
+        await peer.post(
+            {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}, f"Mcp-Session-Id: {session}"
+        )
+        assert (await peer.response())[0] == 200
+        assert len(kept) == 1 and len(kept[0]) == 2, "progress and result"
+        await peer.close()
+        tasks.cancel_scope.cancel()
+    with pytest.raises(ValueError, match="event_store is called for each session"):
+        MCPServer("x", http_options={"event_store": "redis"})
+
+
+async def serve_in(server: MCPServer, *, task_status: Any) -> None:
+    await server.serve_http(port=0, started=task_status.started)
