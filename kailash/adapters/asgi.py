@@ -86,9 +86,9 @@ class ASGIEndpoints:
             assert refusal is not None
             await _send(send, refusal.data_to_send())
             return
-        with anyio.move_on_after(self._body_timeout) as scope:
+        with anyio.move_on_after(self._body_timeout) as deadline:
             body = await self._read_body(receive)
-        if scope.cancelled_caught:
+        if deadline.cancelled_caught:
             # No ASGI server has such a deadline.
             await _send(send, _TOO_SLOW.data_to_send())
             return

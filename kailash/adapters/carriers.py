@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+import anyio.lowlevel
+
 from protocol.framing.httphead import RequestHead
 from protocol.http.answer import Answer, Arrival, Part
 from protocol.http.exchange import Exchange
@@ -105,12 +107,13 @@ class EngineChannel:
         after_flush: called when everything was written that there was to write.
     """
 
-    __slots__ = ("_carriers", "_is_scheduled", "after_flush", "loop", "now", "owner", "peer_ended")
+    __slots__ = ("_carriers", "_is_scheduled", "_told", "after_flush", "loop", "now", "owner", "peer_ended")
 
     def __init__(self, carriers: Carriers, owner: Owner, *, after_flush: Callable[[], None] | None = None) -> None:
         self.after_flush = after_flush
         self._carriers = carriers
         self._is_scheduled = False
+        self._told = 0
         self.owner: Any = owner
         self.loop = carriers.loop
         self.now = carriers.loop.now
@@ -130,8 +133,28 @@ class EngineChannel:
 
     def _flush_now(self) -> None:
         self._is_scheduled = False
+        self._told = 0
         self.flush()
 
+    def flush_told(self) -> None:
+        """Write what a handler tells on its way: with what else it tells in this turn of the loop, up to a bound."""
+        self._told += 1
+        if self._told % MOST_TOLD:
+            self.flush_soon()
+        else:
+            self.flush()
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether to `drain` before more is told."""
+        return self._told >= MOST_TOLD
+
     async def drain(self) -> None:
-        """Wait while the peer takes less than is sent."""
+        """Let the loop have its turn, then wait while the peer takes less than is sent."""
+        self._told = 0
+        await anyio.lowlevel.checkpoint()
         await self._carriers.drain(self.owner.exchanges)
+
+
+MOST_TOLD = 16
+"""Messages that a handler tells in one turn of the loop before it waits for the next, if it waits for anything."""

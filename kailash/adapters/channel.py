@@ -176,6 +176,15 @@ class Channel(ABC):
             self._flush_asked = True
             self.loop.call_soon(self._flush_now)
 
+    def flush_told(self) -> None:
+        """Write what a handler tells on its way."""
+        self.flush()
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether to `drain` before more is told."""
+        return self._full
+
     async def drain(self) -> None:
         """Wait while the peer takes less than we send; returns at once once closed."""
         while self._full and not self.closed:

@@ -596,6 +596,9 @@ class HTTPConnection(asyncio.Protocol):
             transport.close()
             self._wait(self._http.timeouts.write)
         else:
+            if self._admission is not None:
+                self._admission.cancel()
+            self._head = None
             self._codec.refuse(408, "the request took too long")
             self._is_cut = True
             self._send()

@@ -148,7 +148,8 @@ class _Supervisor:
             worker.pid = 0
             status = os.waitstatus_to_exitcode(code)
             if self._is_stopping:
-                self._status = self._status or (status if status >= 0 else 128 - status)
+                if status not in (-signal.SIGTERM, -signal.SIGINT):  # those had not begun to serve
+                    self._status = self._status or (status if status >= 0 else 128 - status)
                 continue
             if now - worker.born < _SHORT_LIFE:
                 worker.pause = min(_LONGEST_PAUSE, worker.pause * 2 or 0.1)

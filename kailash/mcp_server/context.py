@@ -138,7 +138,7 @@ class Told:
         self.sent = sent
 
     def __await__(self) -> Generator[Any, Any, bool]:
-        if self._session is not None:
+        if self._session is not None and self._session.channel.is_full:
             yield from self._session.channel.drain().__await__()
         return self.sent
 

@@ -108,7 +108,7 @@ class ServerSession:
         """Do something that may have put a message before the engine, and write it."""
         sent = act()
         if sent:
-            self.channel.flush()
+            self.channel.flush_told()
         return sent
 
     def may_use(self, entry: Entry) -> bool:

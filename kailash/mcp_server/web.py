@@ -67,6 +67,8 @@ class WebRuntime:
             if type(exchange) is SingleExchange:
                 # Its answer is carried without a word to us.
                 session.channel.after_flush = partial(self._settle, exchange)
+        if session.is_busy and type(exchange) is not SingleExchange:
+            self._arm(session.channel.owner)
 
     def _make(self, exchange: Exchange, caller: Identity | None) -> ServerSession:
         permissions = None if caller is None else caller.permissions

@@ -170,4 +170,6 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             stream=self._stream(),
             sessions=self.max_sessions,
             sessions_each=self.max_sessions_per_principal,
+            requests=self.max_requests,
+            requests_each=self.max_requests_per_principal,
         )
