@@ -2,42 +2,30 @@
 
 import argparse
 import json
-import shutil
 import sys
 from pathlib import Path
 
-from . import bench_engine, bench_startup, bench_stdio
+from . import (
+    bench_clients,
+    bench_engine,
+    bench_http,
+    bench_payloads,
+    bench_sessions,
+    bench_sse,
+    bench_startup,
+    bench_stdio,
+)
 from .harness import Figure, machine_note, table
+from .subjects import AGAINST, servers
 
-PEERS = Path(__file__).with_name("peers")
-
-QUESTIONS = ("engine", "stdio", "startup")
-AGAINST = ("mcp", "mcp1", "typescript")
-
-
-def servers(against: list[str]) -> dict[str, list[str]]:
-    """Return the command of each server that is measured; foreign ones are installed on first use, into `.peers/`."""
-    python = sys.executable
-    commands = {
-        "ours": [python, str(PEERS / "kailash_server.py")],
-        "ours, async tool": [python, str(PEERS / "kailash_async.py")],
-        "ours, thread tool": [python, str(PEERS / "kailash_thread.py")],
-        "bare (floor)": [python, str(PEERS / "bare.py")],
-    }
-    if against:
-        from tests.interop import peers
-
-        for name, version in (("mcp", "2.3.0"), ("mcp1", "1.30.0")):
-            if name in against:
-                commands[f"mcp {version}"] = [peers.mcp_python(version), str(PEERS / "mcp_sdk.py")]
-        if "typescript" in against:
-            node, script, *_ = peers.everything_command()
-            # Modules are found from where the script lies, so it is laid beside an installed SDK.
-            home = next(p for p in Path(script).parents if p.name == "node_modules").parent
-            placed = home / "kailash-bench.mjs"
-            shutil.copy(PEERS / "typescript.mjs", placed)
-            commands["typescript"] = [node, str(placed)]
-    return commands
+QUESTIONS = ("engine", "stdio", "startup", "http", "sessions", "sse", "payloads", "clients")
+WEB = {
+    "http": bench_http.run,
+    "sessions": bench_sessions.run,
+    "sse": bench_sse.run,
+    "payloads": bench_payloads.run,
+    "clients": bench_clients.run,
+}
 
 
 def show(figures: list[Figure]) -> str:
@@ -47,14 +35,13 @@ def show(figures: list[Figure]) -> str:
         rows = [figure for figure in figures if figure.question == question]
         by_name = {figure.subject: figure.value for figure in rows}
         sdk = by_name.get("mcp 2.3.0")
-        floor = by_name.get("bare (floor)")
         body = [
             [
                 figure.subject,
                 f"{figure.value:,.0f}" if figure.value >= 1000 else f"{figure.value:,.1f}",
                 figure.unit,
                 f"{figure.value / sdk:.2f}x" if sdk else "",
-                f"{figure.value / floor:.2f}x" if floor else "",
+                f"{figure.value / floor:.2f}x" if (floor := by_name.get(figure.floor)) else "",
                 "  ".join(f"{key} {value:,.2f}" for key, value in figure.detail.items()),
             ]
             for figure in rows
@@ -104,6 +91,10 @@ def main() -> int:
                 tell(f"startup: {name}")
                 figures.append(bench_startup.first_call(name, command, rounds=max(5, options.rounds)))
         figures += bench_startup.imports(max(5, options.rounds))
+    for name in chosen:
+        if name in WEB:
+            tell(name)
+            figures += WEB[name](against, rounds=options.rounds)
     print(show(figures))
     if options.json:
         with options.json.open("a") as out:

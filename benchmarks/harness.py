@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 
-__all__ = ["CORES", "Figure", "best_rate", "machine_note", "percentile", "table"]
+__all__ = ["CORES", "FLOOR", "Figure", "best_rate", "machine_note", "percentile", "table", "wanted"]
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
+
+
+FLOOR = "bare (floor)"
 
 
 @dataclass(frozen=True)
@@ -20,10 +23,18 @@ class Figure:
     value: float
     unit: str
     detail: dict[str, float] = field(default_factory=dict)
+    floor: str = FLOOR
+    """The subject of the same question that this one is compared to."""
 
     def as_json(self) -> dict[str, object]:
         """Return what a JSON line holds."""
         return asdict(self)
+
+
+def wanted(of_sdk: float | None = None, of_floor: float | None = None) -> dict[str, float]:
+    """Return the detail that names targets: the ratios to the official SDK and to the floor."""
+    goals = {"wanted of mcp": of_sdk, "wanted of the floor": of_floor}
+    return {name: goal for name, goal in goals.items() if goal is not None}
 
 
 def percentile(values: list[float], share: float) -> float:

@@ -297,7 +297,10 @@ class EnvelopeEra:
             suffix = self._suffixes.get(spec.name)
             if suffix is None:
                 suffix = self._suffixes[spec.name] = model.encode(self._reserved(spec))[1:]
-            return b"{" + suffix if len(body) == 2 else b"%b,%b" % (body[:-1], suffix)
+            if len(body) == 2:
+                return b"{" + suffix
+            # One copy, not two; formatting takes 50 us for 100 kB.
+            return b"".join((memoryview(body)[:-1], b",", suffix))
         return self._seal_mapping(spec, msgspec.json.decode(model.encode(result)))
 
     def _reserved(self, spec: MethodSpec) -> dict[str, Any]:

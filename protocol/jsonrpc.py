@@ -111,15 +111,30 @@ def decode(data: bytes, limits: Limits) -> Envelope | Malformed:
             data.decode()
         except UnicodeDecodeError:
             return _parse_error("invalid UTF-8")
-    if (
-        len(data) > 2 * limits.depth
-        and data.count(b"{") + data.count(b"[") > limits.depth
-        and _is_too_deep(data, limits.depth)
-    ):
+    if len(data) > 2 * limits.depth and _may_be_deep(data, limits.depth) and _is_too_deep(data, limits.depth):
         return _parse_error(f"nested deeper than {limits.depth} levels")
     if envelope.method is not UNSET and type(envelope.id) is int and _is_plain_request(envelope, data, limits):
         return envelope
     return _check(envelope, data, limits)
+
+
+_LONG = 4096
+
+
+def _may_be_deep(data: bytes, depth: int) -> bool:
+    """Tell whether there are brackets enough for a nesting that is too deep."""
+    if len(data) < _LONG:
+        return data.count(b"{") + data.count(b"[") > depth
+    # Counting in a long text takes longer than decoding it; few searches find that it has hardly any.
+    found = 0
+    for bracket in (b"{", b"["):
+        at = data.find(bracket)
+        while at >= 0:
+            found += 1
+            if found > depth:
+                return True
+            at = data.find(bracket, at + 1)
+    return False
 
 
 def _is_plain_request(envelope: Envelope, data: bytes, limits: Limits) -> bool:

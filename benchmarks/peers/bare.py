@@ -1,39 +1,25 @@
-"""The floor: read, decode, encode, write, with the fastest decoder there is and no protocol at all."""
+"""The floor: read, decode, encode, write, with the fastest decoder there is and no protocol at all.
+
+`--core=N` pins it, for clients that start it themselves.
+"""
 
 import os
 
-import msgspec
-
-
-class Call(msgspec.Struct):
-    name: str
-    arguments: dict[str, str]
-
-
-class Message(msgspec.Struct):
-    method: str
-    id: int | str | None = None
-    params: msgspec.Raw = msgspec.Raw(b"{}")
+from answers import Answers
+from command_line import options
 
 
 def main() -> None:
-    decode = msgspec.json.Decoder(Message).decode
-    decode_call = msgspec.json.Decoder(Call).decode
-    encode = msgspec.json.encode
+    core = options().get("core")
+    if core is not None:
+        os.sched_setaffinity(0, {int(core)})
+    answers = Answers()
+    decode, of = answers.decode, answers.of
     rest = b""
     while data := os.read(0, 1 << 20):
         lines = (rest + data).split(b"\n")
         rest = lines.pop()
-        out = []
-        for line in lines:
-            message = decode(line)
-            if message.id is None:
-                continue
-            result: object = {"protocolVersion": "2025-11-25", "capabilities": {}, "serverInfo": {"name": "bare"}}
-            if message.method == "tools/call":
-                text = decode_call(message.params).arguments["message"]
-                result = {"content": [{"type": "text", "text": text}]}
-            out.append(encode({"jsonrpc": "2.0", "id": message.id, "result": result}))
+        out = [answer for line in lines if (answer := of(decode(line))) is not None]
         if out:
             view = memoryview(b"\n".join(out) + b"\n")
             while view:

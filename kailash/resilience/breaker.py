@@ -12,10 +12,9 @@ A call that was let in and ends without a word (`forget`) gives its turn to the 
 state changed has no say any more.
 """
 
+from dataclasses import dataclass
 from enum import Enum
 from typing import Final
-
-from msgspec import Struct
 
 __all__ = ["BREAKER", "BreakerRule", "BreakerState", "CircuitBreaker", "Outcome"]
 
@@ -48,7 +47,8 @@ BREAKER: Final = {
 """What each move leads to; a pair that is not here cannot happen."""
 
 
-class BreakerRule(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BreakerRule:
     """When a breaker opens and closes."""
 
     failure_threshold: int = 5

@@ -7,14 +7,14 @@ of ITU-T I.371 without a timer; `requests` a `window` pass for ever, `burst` at 
 
 from collections import OrderedDict
 from collections.abc import Hashable
+from dataclasses import dataclass
 from itertools import islice
-
-from msgspec import Struct
 
 __all__ = ["Rate", "RateLimiter", "Verdict", "gcra"]
 
 
-class Rate(Struct, frozen=True, kw_only=True):
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rate:
     """How many requests may pass."""
 
     requests: float
@@ -41,7 +41,8 @@ class Rate(Struct, frozen=True, kw_only=True):
         return self.interval * (max(1, int(self.requests)) if self.burst is None else self.burst)
 
 
-class Verdict(Struct, frozen=True):
+@dataclass(frozen=True, slots=True)
+class Verdict:
     """What a limiter says of one request."""
 
     is_allowed: bool

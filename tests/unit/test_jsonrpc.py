@@ -303,3 +303,18 @@ def test_every_good_request_comes_through(message: dict[str, object], spaced: bo
         assert msgspec.json.decode(envelope.params) == msgspec.json.decode(msgspec.json.encode(message["params"]))
     else:
         assert envelope.params is UNSET
+
+
+@pytest.mark.parametrize("padding", [10, 5000], ids=["short", "long"])
+def test_depth_is_found_however_long_the_text_and_width_is_none(padding: int) -> None:
+    limits = Limits(depth=40)
+
+    def message(inside: str) -> bytes:
+        return f'{{"jsonrpc":"2.0","id":1,"method":"m","params":{{"p":"{"x" * padding}","a":{inside}}}}}'.encode()
+
+    assert isinstance(decode(message("[" * 38 + "]" * 38), limits), Envelope)
+    for opening, closing in (("[", "]"), ('{"a":', "}")):
+        deep = message(opening * 39 + ("1" if closing == "}" else "") + closing * 39)
+        found = decode(deep, limits)
+        assert isinstance(found, Malformed) and found.error.code == ErrorCode.PARSE_ERROR
+    assert isinstance(decode(message("[" + ",".join(["[]"] * 100 + ["{}"] * 100) + "]"), limits), Envelope)
