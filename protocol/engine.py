@@ -289,6 +289,11 @@ class Engine(ABC):
         events, self._events = self._events, []
         return events
 
+    @property
+    def last_size(self) -> int:
+        """How many bytes the last message has that waits to be sent, 0 if none does: large ones are written at once."""
+        return len(self._outgoing[-1].data) if self._outgoing else 0
+
     def messages_to_send(self) -> list[Outgoing]:
         """Return what is to be sent since the last call, encoded, in order."""
         outgoing, self._outgoing = self._outgoing, []

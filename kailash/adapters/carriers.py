@@ -139,7 +139,9 @@ class EngineChannel:
     def flush_told(self) -> None:
         """Write what a handler tells on its way: with what else it tells in this turn of the loop, up to a bound."""
         self._told += 1
-        if self._told % MOST_TOLD:
+        if self.owner.engine.last_size > LARGE_TOLD:
+            self._told = MOST_TOLD
+        if self._told < MOST_TOLD:
             self.flush_soon()
         else:
             self.flush()
@@ -158,3 +160,5 @@ class EngineChannel:
 
 MOST_TOLD = 16
 """Messages that a handler tells in one turn of the loop before it waits for the next, if it waits for anything."""
+LARGE_TOLD = 16 * 1024
+"""Bytes of a message that is worth a turn of its own."""

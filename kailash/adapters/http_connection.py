@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import socket
 from math import inf
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,8 @@ from protocol.http.answer import END, Answer, Arrival, Part, ResponseHead
 from protocol.http.exchange import Exchange
 
 from .carriers import EndpointLike
-from .loops import AsyncioLoop, Running, Timer
-from .switchboard import Relay
+from .loops import Running, Timer
+from .switchboard import Relay, encode_request
 from .waiter import make_waiter
 
 if TYPE_CHECKING:
@@ -94,7 +93,6 @@ class HTTPConnection(asyncio.Protocol):
         """We do not take what the peer sends."""
         self._is_lost = False
         self._is_turned_away = False
-        """It has no place among the connections."""
         self._is_cut = False
         """The request at hand, or what was taken for one, was not read to its end."""
         self._lingered = -1
@@ -329,7 +327,7 @@ class HTTPConnection(asyncio.Protocol):
             place = http.place(head)
             if place is not None and head.version == "1.1":
                 self._goal = place
-                self._moved = _encode_request(head, body)
+                self._moved = encode_request(head, body)
                 self._codec.upgrade()
                 return
         principal = None if caller is None else caller.principal
@@ -358,33 +356,15 @@ class HTTPConnection(asyncio.Protocol):
         read, self._moved = self._moved + trailing, None
         transport, switchboard = self._transport, self._http.switchboard
         self.write_out()
-        if transport.get_extra_info("ssl_object") is None and not transport.get_write_buffer_size():
-            fd = os.dup(transport.get_extra_info("socket").fileno())
-            try:
-                if switchboard.hand_over(self._goal, fd, read):
-                    transport.abort()  # which closes our descriptor, not the connection
-                else:
-                    transport.close()
-            finally:
-                os.close(fd)
-            return
-        near, far = socket.socketpair()
-        near.setblocking(False)
-        with far:
-            if not switchboard.hand_over(self._goal, far.fileno(), read):
-                near.close()
+        if transport.get_extra_info("ssl_object") is not None or transport.get_write_buffer_size():
+            self._due = inf
+            self._relay = switchboard.relay(self._goal, transport, read, _report)
+            if self._relay is None:
                 transport.close()
-                return
-        self._relay = relay = Relay(transport)
-        self._due = inf
-        loop = self._http.loop
-
-        async def connect() -> None:
-            assert isinstance(loop, AsyncioLoop)
-            # What is said of connections that were accepted holds for this one; uvloop knows no other way to take it.
-            await loop.loop.connect_accepted_socket(lambda: relay, near)
-
-        loop.spawn(connect, (), None, _report)
+        elif switchboard.hand_over(self._goal, transport.get_extra_info("socket").fileno(), read):
+            transport.abort()  # which closes our descriptor, not the connection
+        else:
+            transport.close()
 
     # Answers
 
@@ -532,9 +512,10 @@ class HTTPConnection(asyncio.Protocol):
         self.write_out()
         if self._lingered >= 0 or transport.is_closing():
             return
-        if self._is_cut and transport.can_write_eof():
+        if self._is_cut:
             self._lingered = 0
-            transport.write_eof()
+            if transport.can_write_eof():  # TLS cannot; its peers go by the length of what we said
+                transport.write_eof()
             if self._is_unread:
                 self._is_unread = False
                 transport.resume_reading()
@@ -611,16 +592,6 @@ class HTTPConnection(asyncio.Protocol):
         self._wait_for_exchange()
         if self._timer is None and not self._is_lost:
             self._arm(min(self._due, now + self._http.tick))
-
-
-def _encode_request(head: RequestHead, body: bytes) -> bytes:
-    """Return a request as it may be read again, by a worker that has the same codec."""
-    fields = b"".join(b"%b: %b\r\n" % field for field in head.headers if field[0] not in _FRAMING)
-    line = b"%b %b HTTP/1.1\r\n" % (head.method.encode(), head.target.encode())
-    return b"%b%bcontent-length: %d\r\n\r\n%b" % (line, fields, len(body), body)
-
-
-_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"expect", b"trailer", b"upgrade"})
 
 
 def _report(running: Running) -> None:

@@ -77,6 +77,7 @@ class StreamTransport(asyncio.Transport):
         self._waiting = 0  # bytes in the outbox or being written
         self._is_made = False
         self._is_closing = False
+        self._is_ending = False
         self._is_full = False
         self._is_paused = False
         self._error: BaseException | None = None
@@ -157,6 +158,10 @@ class StreamTransport(asyncio.Transport):
                             self._call(self._protocol.resume_writing)
                 if self._is_closing:
                     return
+                if self._is_ending and isinstance(self._stream, anyio.abc.SocketStream):
+                    self._is_ending = False
+                    await self._stream.send_eof()
+                    continue
                 self._wake = anyio.Event()
                 await self._wake.wait()
                 self._wake = None
@@ -192,8 +197,13 @@ class StreamTransport(asyncio.Transport):
             self._call(self._protocol.pause_writing)
 
     def can_write_eof(self) -> bool:
-        """Return false: TLS cannot, and no protocol of ours ends one side only."""
-        return False
+        """Tell whether our side alone can be ended: TLS cannot."""
+        return isinstance(self._stream, anyio.abc.SocketStream)
+
+    def write_eof(self) -> None:
+        """End our side once everything is written."""
+        self._is_ending = True
+        self._rouse()
 
     def close(self) -> None:
         """Read no more, and end the connection once everything is written."""

@@ -16,9 +16,11 @@ import tempfile
 from collections.abc import Callable
 from typing import Any, cast
 
+from protocol.framing.httphead import RequestHead
+
 from .loops import AsyncioLoop, Loop
 
-__all__ = ["Relay", "Switchboard", "make_lines"]
+__all__ = ["Relay", "Switchboard", "encode_request", "make_lines"]
 
 logger = logging.getLogger("kailash.adapters.switchboard")
 
@@ -119,6 +121,35 @@ class Switchboard:
                 logger.warning("! worker %d takes no connection: %s", to, os.strerror(error.errno or 0))
                 return False
         return True
+
+    def relay(self, to: int, transport: asyncio.Transport, read: bytes, on_done: Callable[[Any], None]) -> Relay | None:
+        """Let another worker serve a connection that stays here; `None`: it takes none."""
+        assert self._loop is not None
+        loop = self._loop
+        near, far = socket.socketpair()
+        near.setblocking(False)
+        with far:
+            if not self.hand_over(to, far.fileno(), read):
+                near.close()
+                return None
+        relay = Relay(transport)
+
+        async def connect() -> None:
+            # What is said of connections that were accepted holds for this one; uvloop knows no other way to take it.
+            await loop.connect_accepted_socket(lambda: relay, near)
+
+        AsyncioLoop(loop).spawn(connect, (), None, on_done)
+        return relay
+
+
+def encode_request(head: RequestHead, body: bytes) -> bytes:
+    """Return a request as it may be read again, by a worker that has the same codec."""
+    fields = b"".join(b"%b: %b\r\n" % field for field in head.headers if field[0] not in _FRAMING)
+    line = b"%b %b HTTP/1.1\r\n" % (head.method.encode(), head.target.encode())
+    return b"%b%bcontent-length: %d\r\n\r\n%b" % (line, fields, len(body), body)
+
+
+_FRAMING = frozenset({b"content-length", b"transfer-encoding", b"expect", b"trailer", b"upgrade"})
 
 
 class Relay(asyncio.Protocol):

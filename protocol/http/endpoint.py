@@ -138,6 +138,10 @@ class StreamableHTTPEndpoint:
         """Return the answer to a body that turns out to be longer than it may be."""
         return self._guard.too_large()
 
+    def cors(self, head: RequestHead) -> list[Header]:
+        """Return the headers that let the page that sent a request read an answer that is not ours."""
+        return self._guard.cors(head)
+
     def receive_request(
         self,
         head: RequestHead,

@@ -137,8 +137,9 @@ class Exchange(ABC):
         self._options = options
         self._parts: list[Part] = []
         self._is_quiet = True
-        silence = options.keep_alive if options.commit_after is None else options.commit_after
-        self._deadline = None if silence is None else now + silence
+        self._commit_at = None if options.commit_after is None else now + options.commit_after
+        self._deadline = self._commit_at
+        self._await_silence(now)
 
     @abstractmethod
     def events_received(self) -> list[Event]:
@@ -183,10 +184,17 @@ class Exchange(ABC):
         if self.state is State.STREAMING:
             if self._is_quiet:
                 self._parts.append(encode_comment())
-        elif self._options.commit_after is not None:
+        elif self._commit_at is not None and now >= self._commit_at:
             self.open()
         self._is_quiet = True
-        self._deadline = None if self._options.keep_alive is None else now + self._options.keep_alive
+        self._deadline = self._commit_at if self.state is State.OPEN else None
+        self._await_silence(now)
+
+    def _await_silence(self, now: float) -> None:
+        silence = self._options.keep_alive
+        # Also while there is no stream yet: it may begin before the next deadline.
+        if silence is not None and (self._deadline is None or now + silence < self._deadline):
+            self._deadline = now + silence
 
     # For what decides what is written
 

@@ -43,6 +43,10 @@ class SSEOptions(Struct, frozen=True, kw_only=True):
     """Most streams. Excess: 503."""
     sessions_each: int | None = 100
     """Most streams of one principal. Excess: 503."""
+    requests: int | None = 1024
+    """Most requests in flight. Excess: 503."""
+    requests_each: int | None = 256
+    """Most requests in flight of one principal. Excess: 503."""
 
 
 class SSEExchange(Exchange):
@@ -76,6 +80,8 @@ class SSEExchange(Exchange):
         self.engine = engine
         self._table = table
         self._place = place
+        self.seats: list[Seat] = []
+        """What its requests in flight take up, in no order."""
         table[id] = self
         self.open()
         # "When a client connects, the server MUST send an endpoint event containing a URI" — 2024-11-05
@@ -93,6 +99,9 @@ class SSEExchange(Exchange):
                 self.write(encode_event(message.data))
         if self.engine.closed:
             self.finish()
+        elif self.seats:
+            for _ in range(len(self.seats) - len(self.engine.open_requests)):
+                self.seats.pop().leave()
         return [self] if self.has_data else []
 
     def finish(self) -> None:
@@ -109,6 +118,8 @@ class SSEExchange(Exchange):
     def _leave(self) -> None:
         self._table.pop(self.id, None)
         self._place.leave()
+        while self.seats:
+            self.seats.pop().leave()
         self.engine.receive_eof()
 
     def next_deadline(self) -> float | None:
@@ -142,6 +153,7 @@ class SSEEndpoint:
         self._mint = mint
         self._guard = Guard(self.options.guard, _METHODS)
         self._places = Seats(self.options.sessions, self.options.sessions_each)
+        self._requests = Seats(self.options.requests, self.options.requests_each)
         self._streams: dict[str, SSEExchange] = {}
 
     def refuse(self, head: RequestHead, arrival: Arrival = ANYWHERE) -> Answer | None:
@@ -151,6 +163,10 @@ class SSEEndpoint:
     def too_large(self) -> Answer:
         """Return the answer to a body that turns out to be longer than it may be."""
         return self._guard.too_large()
+
+    def cors(self, head: RequestHead) -> list[Header]:
+        """Return the headers that let the page that sent a request read an answer that is not ours."""
+        return self._guard.cors(head)
 
     def receive_request(
         self,
@@ -208,6 +224,11 @@ class SSEEndpoint:
         is_request = isinstance(message, Envelope) and message.method is not UNSET and message.id is not UNSET
         if self.is_draining and is_request:
             return refuse(503, overloaded("requests: the server is shutting down"), RETRY_AFTER, id=message.id)
+        if is_request:
+            seat = self._requests.take(principal)
+            if seat is None:
+                return refuse(503, overloaded("requests in flight"), RETRY_AFTER, id=message.id)
+            stream.seats.append(seat)
         stream.engine.receive_decoded(message, body)
         events = stream.engine.events_received()
         return Receipt(stream, receipt_of(message, events), headers, events)

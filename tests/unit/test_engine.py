@@ -21,7 +21,7 @@ from protocol import (
 )
 from protocol.engine import encode_meta, splice_meta
 from protocol.jsonrpc import decode
-from tests.pair import R2024, R2025_11, R2026, Talk, client, enveloped, server
+from tests.pair import R2024, R2025_11, R2026, Talk, client, enveloped, line, server
 from tests.requirements import rule
 
 
@@ -102,3 +102,12 @@ def test_a_closed_engine_takes_nothing_that_was_decoded_elsewhere() -> None:
     data = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
     engine.receive_decoded(decode(data, engine.limits), data)
     assert engine.events_received() == [] and engine.messages_to_send() == []
+
+
+def test_an_engine_knows_how_much_waits_last() -> None:
+    engine = server().engine
+    assert engine.last_size == 0
+    engine.receive_message(line(enveloped(1, "server/discover")))
+    size = engine.last_size
+    [message] = engine.messages_to_send()
+    assert size == len(message.data) and engine.last_size == 0

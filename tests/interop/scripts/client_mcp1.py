@@ -1,14 +1,18 @@
 """Uses a server of ours through the `mcp` 1.x client.
 
-`client_mcp1.py REVISION '{"command": ..., "args": ..., "env": ...}'`; the revision `own` is the client's own choice.
+`client_mcp1.py REVISION WHERE`; the revision `own` is the client's own choice. WHERE is JSON: `{"command": ..., "args":
+..., "env": ...}`, `{"http": URL}` or `{"sse": URL}`.
 """
 
 import json
 import sys
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import anyio
 from mcp import ClientSession, StdioServerParameters, stdio_client, types
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
 from pydantic import AnyUrl, FileUrl
 from reporting import Heard, Report, describe, plain
 
@@ -178,6 +182,15 @@ async def use(session: ClientSession, revision: str, report: Report, heard: Hear
     await step("tools_after", pages(session.list_tools, "tools"))
 
 
+def streams(where: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
+    """Return what connects to the server."""
+    if "http" in where:
+        return streamable_http_client(where["http"])
+    if "sse" in where:
+        return sse_client(where["sse"])
+    return stdio_client(StdioServerParameters(**where))
+
+
 async def main() -> None:
     report, heard, logs, answers = Report(), Heard(), Heard(), Answers()
 
@@ -189,7 +202,7 @@ async def main() -> None:
             heard.add(item.root)
 
     async with (
-        stdio_client(StdioServerParameters(**json.loads(sys.argv[2]))) as (read, write),
+        streams(json.loads(sys.argv[2])) as (read, write, *_),
         ClientSession(
             read,
             write,

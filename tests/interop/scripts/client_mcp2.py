@@ -1,6 +1,7 @@
 """Uses a server of ours through the `mcp` 2.x client.
 
-`client_mcp2.py MODE '{"command": ..., "args": ..., "env": ...}'`
+`client_mcp2.py MODE WHERE`; WHERE is JSON: `{"command": ..., "args": ..., "env": ...}`, `{"http": URL}` or `{"sse":
+URL}`.
 """
 
 import json
@@ -9,6 +10,7 @@ from typing import Any
 
 import anyio
 from mcp import Client, MCPError, StdioServerParameters, types
+from mcp.client.sse import sse_client
 from reporting import Heard, Report
 
 
@@ -172,8 +174,17 @@ async def use(client: Client, report: Report, heard: Heard, logs: Heard) -> None
     await step("tools_after", pages(client.list_tools, "tools"))
 
 
+def server(where: dict[str, Any]) -> Any:
+    """Return what names the server to the client."""
+    if "http" in where:
+        return where["http"]
+    if "sse" in where:
+        return sse_client(where["sse"])
+    return StdioServerParameters(**where)
+
+
 async def main() -> None:
-    mode, spawn = sys.argv[1], json.loads(sys.argv[2])
+    mode, where = sys.argv[1], json.loads(sys.argv[2])
     report, heard, logs, answers = Report(), Heard(), Heard(), Answers()
 
     async def log(params: Any) -> None:
@@ -184,7 +195,7 @@ async def main() -> None:
 
     try:
         async with Client(
-            StdioServerParameters(**spawn),
+            server(where),
             mode=mode,
             sampling_callback=answers.sample,
             elicitation_callback=answers.elicit,

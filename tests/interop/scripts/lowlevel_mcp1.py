@@ -1,6 +1,7 @@
 """A server written with `mcp` 1.x's low-level `Server`: pages, subscriptions, log levels, changed roots."""
 
 import logging
+import sys
 from typing import Any
 
 import anyio
@@ -43,6 +44,7 @@ async def call_tool(name: str, arguments: dict[str, Any]) -> list[types.TextCont
             await session.send_resource_list_changed()
         case "levels":
             text = " ".join(levels)
+            levels.clear()
         case "watched":
             text = " ".join(sorted(watched))
         case "roots_changed":
@@ -87,14 +89,22 @@ async def on_roots_changed(notification: types.RootsListChangedNotification) -> 
 server.notification_handlers[types.RootsListChangedNotification] = on_roots_changed
 
 
+options = server.create_initialization_options(
+    NotificationOptions(prompts_changed=True, resources_changed=True, tools_changed=True)
+)
+# The decorator above is not reflected in what this version declares.
+options.capabilities.resources = types.ResourcesCapability(subscribe=True, listChanged=True)
+
+
 async def main() -> None:
-    options = server.create_initialization_options(
-        NotificationOptions(prompts_changed=True, resources_changed=True, tools_changed=True)
-    )
-    # The decorator above is not reflected in what this version declares.
-    options.capabilities.resources = types.ResourcesCapability(subscribe=True, listChanged=True)
     async with stdio_server() as (read, write):
         await server.run(read, write, options)
 
 
-anyio.run(main)
+if sys.argv[1:] == ["web"]:
+    from web_serving import serve, serve_low_level
+
+    server.create_initialization_options = lambda: options  # what the manager of sessions asks for
+    serve(serve_low_level(server, options))
+else:
+    anyio.run(main)

@@ -1,6 +1,7 @@
 """A server written with `mcp` 2.x's low-level `Server`: pages, subscriptions, log levels, changed roots."""
 
 import logging
+import sys
 from typing import Any
 
 import anyio
@@ -58,7 +59,9 @@ async def call_tool(ctx: Any, params: types.CallToolRequestParams) -> types.Call
                 await session.send_prompt_list_changed()
                 await session.send_resource_list_changed()
         case "levels":
-            return said(" ".join(levels))
+            text = " ".join(levels)
+            levels.clear()
+            return said(text)
         case "watched":
             return said(" ".join(sorted(watched)))
         case "roots_changed":
@@ -118,10 +121,20 @@ server = Server(
 )
 
 
+options = server.create_initialization_options(
+    NotificationOptions(prompts_changed=True, resources_changed=True, tools_changed=True)
+)
+
+
 async def main() -> None:
-    options = NotificationOptions(prompts_changed=True, resources_changed=True, tools_changed=True)
     async with stdio_server() as (read, write):
-        await server.run(read, write, server.create_initialization_options(options))
+        await server.run(read, write, options)
 
 
-anyio.run(main)
+if sys.argv[1:] == ["web"]:
+    from web_serving import serve, serve_low_level
+
+    server.create_initialization_options = lambda: options  # what the manager of sessions asks for
+    serve(serve_low_level(server, options))
+else:
+    anyio.run(main)

@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import sys
 from typing import Literal
 
 import anyio
@@ -15,8 +16,16 @@ logging.disable(logging.ERROR)
 PIXEL = b"\x89PNG\r\n\x1a\n-not-really"
 SOUND = b"RIFF-not-really"
 
-server = FastMCP("foreign", instructions="Written by somebody else.")
+IS_WEB = sys.argv[1:] == ["web"]
+MORE = {}
+if IS_WEB:
+    from web_serving import MemoryEventStore  # over a pipe it would only take its time
+
+    MORE = {"event_store": MemoryEventStore(), "retry_interval": 10}
+
+server = FastMCP("foreign", instructions="Written by somebody else.", **MORE)
 withdrawal = anyio.Event()
+released = anyio.Event()
 counter = 0
 
 
@@ -85,6 +94,24 @@ async def hang(ctx: Context) -> str:
     finally:
         withdrawal.set()
     return "unreachable"
+
+
+@server.tool()
+async def interrupted(ctx: Context) -> str:
+    """Go on once somebody says so."""
+    await ctx.report_progress(1, 2, "before")
+    await released.wait()
+    await ctx.report_progress(2, 2, "after")
+    return "went on"
+
+
+@server.tool()
+async def release() -> str:
+    """Let every call of the tool before go on."""
+    global released
+    released.set()
+    released = anyio.Event()
+    return "released"
 
 
 @server.tool()
@@ -210,4 +237,9 @@ async def complete(ref: object, argument: types.CompletionArgument, context: obj
     return None
 
 
-server.run()
+if IS_WEB:
+    from web_serving import serve
+
+    serve(server.streamable_http_app(), server.sse_app())
+else:
+    server.run()

@@ -2,6 +2,7 @@
 
 import base64
 import logging
+import sys
 from typing import Annotated, Literal
 
 import anyio
@@ -30,6 +31,7 @@ SOUND = b"RIFF-not-really"
 
 server = MCPServer("foreign", version="9.8.7", instructions="Written by somebody else.")
 withdrawal = anyio.Event()
+released = anyio.Event()
 counter = 0
 
 
@@ -98,6 +100,24 @@ async def hang(ctx: Context) -> str:
     finally:
         withdrawal.set()
     return "unreachable"
+
+
+@server.tool()
+async def interrupted(ctx: Context) -> str:
+    """Go on once somebody says so."""
+    await ctx.report_progress(1, 2, "before")
+    await released.wait()
+    await ctx.report_progress(2, 2, "after")
+    return "went on"
+
+
+@server.tool()
+async def release() -> str:
+    """Let every call of the tool before go on."""
+    global released
+    released.set()
+    released = anyio.Event()
+    return "released"
 
 
 @server.tool()
@@ -260,4 +280,9 @@ async def complete(ref: object, argument: types.CompletionArgument, context: obj
     return None
 
 
-server.run()
+if sys.argv[1:] == ["web"]:
+    from web_serving import MemoryEventStore, serve  # over a pipe neither is needed, and both take their time
+
+    serve(server.streamable_http_app(event_store=MemoryEventStore(), retry_interval=10), server.sse_app())
+else:
+    server.run()

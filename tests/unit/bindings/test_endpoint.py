@@ -451,5 +451,7 @@ def test_browsers_are_told_what_they_may_read_in_every_answer() -> None:
         assert reply.header("access-control-allow-origin") == "https://app.example"
         assert "mcp-session-id" in str(reply.header("access-control-expose-headers"))
     assert server.modern(enveloped(1, "server/discover")).header("vary") == "origin"
+    asked = head("POST /mcp HTTP/1.1\nOrigin: https://app.example")
+    assert (b"access-control-allow-origin", b"https://app.example") in server.endpoint.cors(asked)
     preflight = server.send("OPTIONS", {**origin, "Access-Control-Request-Method": "POST"})
     assert preflight.status == 204

@@ -33,13 +33,14 @@ from tests.pair import (
     SOME_TEXT,
     envelope_meta,
     enveloped,
+    line,
     notification,
     request,
     result,
     server_profile,
 )
 from tests.requirements import rule
-from tests.unit.bindings.wire import Server, call
+from tests.unit.bindings.wire import BOTH, LOCAL, Reply, Server, call, head, mirrored, render
 
 UNKNOWN = "v999.0.0"
 MODERN_ONLY = server_profile(revisions=[R2026])
@@ -98,7 +99,7 @@ def test_a_handler_that_is_silent_for_long_gets_a_stream_that_is_kept_alive() ->
     server = Server(streaming(commit_after=10.0, keep_alive=5.0))
     reply = server.modern(progressing())
     asked = server.take(Request)
-    assert reply.exchange.next_deadline() == 10.0
+    assert reply.exchange.next_deadline() == 5.0, "by then it may have become a stream"
     server.pass_time(9.9)
     reply.exchange.handle_deadline(server.now)
     assert reply.status is None
@@ -116,6 +117,16 @@ def test_a_handler_that_is_silent_for_long_gets_a_stream_that_is_kept_alive() ->
     assert reply.is_ended and reply.messages[-1]["id"] == 1
     reply.exchange.handle_deadline(1e9)
     assert reply.exchange.data_to_send() == []
+
+
+def test_a_stream_that_begins_at_once_is_kept_alive_from_then_on() -> None:
+    server = Server(streaming(commit_after=10.0, keep_alive=1.0))
+    listen = enveloped(1, "subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+    reply = server.modern(listen)
+    assert reply.is_stream and reply.exchange.next_deadline() == 1.0
+    server.pass_time(1.0)
+    server.pass_time(1.0)
+    assert reply.events[-1] == {"": ""}, "not only once the answer would have been overdue"
 
 
 def test_silence_need_not_be_broken() -> None:
@@ -301,6 +312,28 @@ def test_headers_may_be_spelled_and_padded_in_any_way(headers: dict[str, Any]) -
     server = Server()
     server.modern(call(1), headers)
     assert server.take(Request).params.name == "t"
+
+
+def test_a_method_that_looks_odd_in_a_header_is_compared_all_the_same() -> None:
+    server = Server()
+    reply = server.modern(enveloped(1, "vendor/_"))
+    assert (reply.status, reply.code) == (404, Code.METHOD_NOT_FOUND)
+    reply = server.modern(enveloped(1, "vendor/_"), {"Mcp-Method": "vendor/-"})
+    assert (reply.status, reply.code) == (400, Code.HEADER_MISMATCH)
+
+
+def test_the_same_head_may_come_with_other_bodies() -> None:
+    server = Server()
+    usual = {"Host": "localhost", "Accept": BOTH, "Content-Type": "application/json", **mirrored(call(1))}
+    same = head(render("POST", usual))
+    for body, status in ((call(1), None), (call(2), None), (enveloped(3, "tools/list"), 400)):
+        found = server.endpoint.receive_request(same, line(body), now=0.0, arrival=LOCAL)
+        found.flush(0.0)
+        assert found.exchanges == (found,)
+        reply = Reply(found)
+        reply.read()
+        assert reply.status == status
+    assert reply.code == Code.HEADER_MISMATCH
 
 
 @rule(94, 96, 35)

@@ -83,6 +83,15 @@ def test_requests_are_answered_independently_each_on_its_own_connection(revision
     assert not session.state.is_busy
 
 
+def test_a_session_knows_what_carries_its_answers() -> None:
+    server = Server()
+    session = Session(server, HANDSHAKES[-1])
+    replies = [session.post(tool(id_)) for id_ in (1, 2)]
+    assert session.state.exchanges == [reply.exchange for reply in replies]
+    server.disconnect(replies[0])
+    assert session.state.exchanges == [replies[1].exchange]
+
+
 @rule(62)
 def test_notifications_and_responses_are_accepted_without_a_body() -> None:
     server = Server()

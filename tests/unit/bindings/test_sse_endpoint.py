@@ -183,6 +183,36 @@ def test_streams_are_bounded_for_each_principal() -> None:
     Old(server, principal="b")
 
 
+def test_requests_in_flight_are_bounded_in_total_and_for_each_principal() -> None:
+    server = serve(requests=2, requests_each=1)
+    first, second, third = (Old(server, principal=name) for name in ("a", "b", "c"))
+    assert first.post(request(1, "tools/call", {"name": "t"})).status == 202
+    asked = server.take(Request)
+    refused = first.post(request(2, "ping"))
+    assert (refused.status, refused.code, refused.json["id"]) == (503, Code.OVERLOADED, 2)
+    assert refused.header("retry-after") == "1"
+    assert second.post(request(1, "tools/call", {"name": "t"})).status == 202
+    assert third.post(request(1, "ping")).status == 503
+    assert third.post(notification("notifications/cancelled", {"requestId": 1})).status == 202
+    # An answer, a withdrawal and the end of a stream give places back; built-in answers take none for long.
+    first.engine.send_result(asked, SOME_TEXT)
+    first.heard()
+    assert third.post(request(2, "ping")).status == 202 and third.post(request(3, "ping")).status == 202
+    assert first.post(request(3, "tools/call", {"name": "t"})).status == 202
+    assert third.post(request(4, "ping")).status == 503
+    server.disconnect(first.stream)
+    assert third.post(request(5, "ping")).status == 202
+    assert second.post(notification("notifications/cancelled", {"requestId": 1})).status == 202
+    assert second.post(request(6, "ping")).status == 202
+
+
+def test_pages_are_told_whether_they_may_read_an_answer_that_is_not_the_endpoints() -> None:
+    endpoint = serve(guard=GuardOptions(allowed_origins=("https://app.example",))).endpoint
+    asked = head("POST /messages HTTP/1.1\nOrigin: https://app.example")
+    assert (b"access-control-allow-origin", b"https://app.example") in endpoint.cors(asked)
+    assert serve().endpoint.cors(asked) == []
+
+
 def test_what_mints_ids_must_do_it_well() -> None:
     for bad in ("", "a b"):
         endpoint = SSEEndpoint(server_profile(), SSEOptions(sessions=1), mint=lambda bad=bad: bad)
