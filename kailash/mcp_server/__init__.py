@@ -9,11 +9,13 @@ if TYPE_CHECKING:
     from .content import Audio, File, Image, ToolResult
     from .context import Context
     from .server import MCPServer
+    from .web_options import HTTPOptions
 
 __all__ = [
     "Audio",
     "Context",
     "File",
+    "HTTPOptions",
     "Image",
     "MCPClient",
     "MCPError",
@@ -27,6 +29,7 @@ _HOME = {
     "Audio": ".content",
     "Context": ".context",
     "File": ".content",
+    "HTTPOptions": ".web_options",
     "Image": ".content",
     "MCPClient": "..mcp_client",
     "MCPError": "..errors",

@@ -397,7 +397,7 @@ class MCPServer:
         Raises:
             ValueError: an option that does not fit the transport, or a malformed environment variable.
         """
-        from .serving import RunOptions, run, script_of
+        from .running import RunOptions, run, script_of
 
         given = RunOptions(transport=transport, host=host, port=port, workers=workers, log_level=log_level)
         is_script = script_of(inspect.currentframe())

@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 
 from kailash.mcp_client import ResourceResult, ToolResult, load_servers
-from kailash.mcp_server import Context, Image, MCPClient, MCPError, MCPErrorCode, MCPServer, SyncMCPClient
+from kailash.mcp_server import (
+    Context,
+    HTTPOptions,
+    Image,
+    MCPClient,
+    MCPError,
+    MCPErrorCode,
+    MCPServer,
+    SyncMCPClient,
+)
 from protocol import CallToolResult, Implementation, Pipe, Request, ServerCapabilities, ServerEngine, ServerProfile
 
 server = MCPServer("typed", instructions="none", page_size=10)
@@ -92,3 +101,15 @@ def embed() -> bytes:
         if isinstance(event, Request) and isinstance(pipe.engine, ServerEngine):
             pipe.engine.send_result(event, CallToolResult(content=[]))
     return b"".join(pipe.data_to_send())
+
+
+async def serve() -> None:
+    served = MCPServer("web", enable_http_transport=True, http_options=HTTPOptions(allowed_hosts=("mcp.example",)))
+    application = served.asgi_app(allowed_origins=["https://app.example"])
+    print(application)
+    await served.serve_http("127.0.0.1", 0, started=print, idle_timeout=5.0)
+    served.run("http", host="::1", port=0, workers=2, ssl_certfile="cert.pem", drain_timeout=3.0)
+    async with MCPClient("http://localhost:8080") as client:
+        print(client.protocol_version)
+    async with MCPClient({"url": "https://mcp.example", "headers": {"Authorization": "Bearer x"}}) as client:
+        print(client.is_connected)

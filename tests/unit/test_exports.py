@@ -73,3 +73,15 @@ def test_importing_the_engine_loads_nothing_that_does_io() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.strip() == ""
+
+
+def test_a_server_on_its_own_stdio_loads_nothing_of_http() -> None:
+    program = (
+        "import sys; from kailash.mcp_server import MCPServer; server = MCPServer('x'); server.run();"
+        "print([name for name in ('h11', 'argparse', 'protocol.http', 'uvloop') if name in sys.modules],"
+        " file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == "[]"
