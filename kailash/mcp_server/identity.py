@@ -3,6 +3,8 @@
 import logging
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
+from functools import lru_cache
+from math import ceil
 from typing import Any
 
 from msgspec import Struct
@@ -12,7 +14,9 @@ from protocol.framing.headers import Headers
 from protocol.framing.httphead import RequestHead
 from protocol.http.answer import RETRY_AFTER, Answer, refuse
 
-from ..errors import AuthenticationError
+from ..errors import AuthenticationError, MCPErrorCode
+from ..resilience import Rate, RateLimiter
+from .providers import ask_provider
 
 __all__ = ["Identity", "credentials_of", "make_admit", "read_identity"]
 
@@ -28,6 +32,8 @@ class Identity(Struct, frozen=True, kw_only=True):
     """What it may do; `None`: everything."""
     metadata: Mapping[str, Any] = {}
     """What the provider knows besides."""
+    rate: Rate | None = None
+    """How many requests it may send over HTTP."""
 
 
 def read_identity(found: Mapping[str, Any]) -> Identity:
@@ -36,7 +42,17 @@ def read_identity(found: Mapping[str, Any]) -> Identity:
         principal=found["user_id"],
         permissions=frozenset(found["permissions"]),
         metadata=found.get("metadata") or {},
+        rate=_rate_of(found.get("rate_limit")),
     )
+
+
+@lru_cache(maxsize=1024)
+def _make_rate(requests: float, window: float, burst: int | None) -> Rate:
+    return Rate(requests=requests, window=window, burst=burst)
+
+
+def _rate_of(limit: Mapping[str, Any] | None) -> Rate | None:
+    return None if not limit else _make_rate(limit["requests"], limit.get("window", 60.0), limit.get("burst_size"))
 
 
 def credentials_of(headers: Headers) -> dict[str, str]:
@@ -66,13 +82,15 @@ def credentials_of(headers: Headers) -> dict[str, str]:
     return found
 
 
-_CHALLENGE = (b"www-authenticate", b'Bearer realm="mcp"')
+_CHALLENGE = 'Bearer realm="mcp"'
+"""What a 401 asks for, unless the provider has a `challenge` of its own."""
 
 
-def _refuse(endpoint: Any, head: RequestHead, error: Exception) -> Answer:
+def _refuse(endpoint: Any, head: RequestHead, error: Exception, challenge: bytes) -> Answer:
     if isinstance(error, AuthenticationError):
         # One text for unknown, expired and absent credentials: which of them it was is nobody else's business.
-        answer = refuse(401, ErrorObject(ErrorCode.INVALID_REQUEST, "Authentication required"), _CHALLENGE)
+        unknown = ErrorObject(ErrorCode.INVALID_REQUEST, "Authentication required")
+        answer = refuse(401, unknown, (b"www-authenticate", challenge))
     else:
         # A provider that fails lets nobody in. What its error says may hold the credentials.
         logger.error("! the auth provider failed: %s%s", type(error).__name__, _place_of(error))
@@ -82,6 +100,12 @@ def _refuse(endpoint: Any, head: RequestHead, error: Exception) -> Answer:
     return answer.with_headers(endpoint.cors(head))
 
 
+def _slow_down(seconds: float) -> Answer:
+    data = {"retryable": True, "retryAfter": round(seconds, 3)}
+    error = ErrorObject(MCPErrorCode.RATE_LIMITED, "Too many requests: the rate limit of this caller is exceeded", data)
+    return refuse(429, error, (b"retry-after", b"%d" % ceil(seconds)))
+
+
 def _place_of(error: Exception) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -89,25 +113,39 @@ def _place_of(error: Exception) -> str:
     return "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
-def make_admit(provider: Any) -> Callable[[Any, RequestHead], Any]:
-    """Return what lets in the callers of HTTP requests: it gives an `Identity`, a 401, or an awaitable of either.
+def make_admit(provider: Any, now: Callable[[], float]) -> Callable[[Any, RequestHead], Any]:
+    """Return what lets in the callers of HTTP requests: it gives an `Identity`, a 401 or 429, or an awaitable of one.
 
     A provider that fails, be it by an error of its own, is answered 503.
+
+    Args:
+        provider: knows the callers.
+        now: the clock of rate limits.
     """
+    limiter = RateLimiter()
+    challenge = str(getattr(provider, "challenge", _CHALLENGE)).encode("latin-1")
+
+    def let_in(endpoint: Any, head: RequestHead, found: Mapping[str, Any]) -> Identity | Answer:
+        identity = read_identity(found)
+        if identity.rate is not None:
+            verdict = limiter.take(identity.principal, identity.rate, now())
+            if not verdict.is_allowed:
+                return _slow_down(verdict.retry_after).with_headers(endpoint.cors(head))
+        return identity
 
     def admit(endpoint: Any, head: RequestHead) -> Any:
         if getattr(endpoint, "is_open", False):
             return None
         try:
-            found = provider.authenticate(credentials_of(head.headers))
-            return _finish(endpoint, head, found) if hasattr(found, "__await__") else read_identity(found)
+            found = ask_provider(provider, credentials_of(head.headers))
+            return _finish(endpoint, head, found) if hasattr(found, "__await__") else let_in(endpoint, head, found)
         except Exception as error:
-            return _refuse(endpoint, head, error)
+            return _refuse(endpoint, head, error, challenge)
 
     async def _finish(endpoint: Any, head: RequestHead, found: Awaitable[Mapping[str, Any]]) -> Identity | Answer:
         try:
-            return read_identity(await found)
+            return let_in(endpoint, head, await found)
         except Exception as error:
-            return _refuse(endpoint, head, error)
+            return _refuse(endpoint, head, error, challenge)
 
     return admit

@@ -58,7 +58,7 @@ class MCPServer:
         instructions: text for the client's model on how to use the server.
         lifespan: `async with lifespan(server) as state`: entered once before the first connection is served, left after
             the last; handlers find `state` in `ctx.lifespan`.
-        auth_provider: authenticates callers; see `auth.AuthProvider`.
+        auth_provider: authenticates callers: anything with `authenticate(credentials)`, or a list of such; see `auth`.
         stdio_permissions: what a caller over stdio may do when it brings no credentials (environment variables
             `MCP_API_KEY` or `MCP_TOKEN`); default none if there is an `auth_provider`, else everything.
         enable_http_transport: have `run()` serve Streamable HTTP, at `/mcp` and at the base URL.
@@ -117,7 +117,7 @@ class MCPServer:
             icons=UNSET if icons is None else list(icons),
         )
         self.instructions = instructions
-        self.auth_provider = auth_provider
+        self.auth_provider = None if auth_provider is None else _provider_of(auth_provider)
         self.enable_http_transport = enable_http_transport
         self.enable_sse_transport = enable_sse_transport
         self._http_options = http_options
@@ -473,10 +473,14 @@ class MCPServer:
         }
         if not credentials:
             return None, self._stdio_permissions or frozenset()
-        identity = self.auth_provider.authenticate(credentials)
-        if hasattr(identity, "__await__"):
-            identity = await identity
-        return identity["user_id"], frozenset(identity["permissions"])
+        from .identity import read_identity
+        from .providers import ask_provider
+
+        if "token" in credentials:
+            credentials.setdefault("api_key", credentials["token"])  # as a Bearer header does
+        found = ask_provider(self.auth_provider, credentials)
+        identity = read_identity(await found if hasattr(found, "__await__") else found)
+        return identity.principal, identity.permissions
 
     def new_session(self, principal: str | None = None, permissions: frozenset[str] | None = None) -> ServerSession:
         """Return a session, with an engine of its own, for one connection."""
@@ -567,3 +571,9 @@ class MCPServer:
     def cache_for(self, entry: Entry) -> ToolCache | None:
         """Return where an entry's results are kept, if they are."""
         return self._caches.get(entry.name) if self._caches and type(entry) is ToolEntry else None
+
+
+def _provider_of(given: Any) -> Any:
+    from .providers import as_provider  # what most servers on their own stdio never need
+
+    return as_provider(given)

@@ -55,7 +55,7 @@ class WebApplication:
         self._switchboard = switchboard
         self.carriers = Carriers(current_loop())
         self.runtime = WebRuntime(server, self.carriers)
-        self.admit = None if server.auth_provider is None else make_admit(server.auth_provider)
+        self.admit = None if server.auth_provider is None else make_admit(server.auth_provider, self.carriers.loop.now)
         self.is_draining = False
         self._timer: Any = None
         if switchboard is not None:
