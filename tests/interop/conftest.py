@@ -18,6 +18,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.path.is_relative_to(here):
             item.add_marker(pytest.mark.interop)
+            if item.get_closest_marker("timeout") is None:
+                # Whichever comes first installs what all of them run against.
+                item.add_marker(pytest.mark.timeout(240))
 
 
 @pytest.fixture(scope="session")
