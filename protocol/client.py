@@ -35,7 +35,7 @@ from .events import (
     Violation,
 )
 from .jsonrpc import DECODE_ERRORS, Envelope, RequestId, encode_error, encode_notification, encode_result
-from .methods import DECODERS, METHODS, TASKS_EXTENSION, Role
+from .methods import DECODERS, METHODS, Role
 from .negotiation import NEGOTIATION, Evidence, Negotiation, read_discover, read_initialize, read_offer, weigh
 from .outcomes import outcome_of, retry_members
 from .params import (
@@ -224,8 +224,7 @@ class ClientEngine(Engine):
     def _settle_typed(self, call: Call, raw: Raw) -> None:
         """End a call by what its result says it is."""
         self._finish(call)
-        takes_tasks = has(self.profile.capabilities, f"extensions:{TASKS_EXTENSION}")
-        outcome = outcome_of(call, raw, takes_tasks=takes_tasks, most_rounds=self.limits.input_rounds)
+        outcome = outcome_of(call, raw, takes_tasks=self.profile.takes_tasks, most_rounds=self.limits.input_rounds)
         if isinstance(outcome, Result):
             self._deliver(call, raw, outcome.result_type)
         else:

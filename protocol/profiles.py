@@ -13,7 +13,7 @@ from .eras import EnvelopeEra
 from .errors import ErrorCode, ErrorObject
 from .inputs import StateSealer
 from .limits import CLIENT_LIMITS, SERVER_LIMITS, Limits
-from .methods import DECODERS, METHODS, MethodSpec, Role
+from .methods import DECODERS, METHODS, TASKS_EXTENSION, MethodSpec, Role
 from .revisions import REVISIONS, Era, Revision
 from .tasks import TaskTable
 from .types import Implementation
@@ -142,6 +142,8 @@ class ClientProfile:
         self.limits = limits
         self.handshakes = tuple(r for r in self.revisions if r.era is Era.HANDSHAKE)
         self.envelopes = tuple(r for r in self.revisions if r.era is Era.ENVELOPE)
+        self.takes_tasks = has(self.capabilities, f"extensions:{TASKS_EXTENSION}")
+        """A tool call may be answered with a task."""
         self._stamps = {r.name: self._stamp_of(r, sends_info) for r in self.envelopes}
 
     def _stamp_of(self, revision: Revision, sends_info: bool) -> bytes:

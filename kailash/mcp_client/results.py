@@ -188,8 +188,13 @@ class OutputSchemas:
             raise ValidationError(f"tool {tool!r} broke its output schema: {wrong}")
 
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
 def plain_arguments(value: Any) -> Any:
     """Turn results inside arguments into the data they hold, so that one call's result is the next one's argument."""
+    if type(value) in _PLAIN:
+        return value  # nearly everything; a look at an abstract class takes longer than all that follows
     if isinstance(value, ToolResult | ResourceResult):
         return plain_arguments(value.data)
     if isinstance(value, Mapping):
