@@ -1,7 +1,6 @@
 """From a config to a live session: spawn or join, find the era, remember it; `web` does it for URLs."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 import anyio
 
@@ -15,14 +14,12 @@ from ..errors import ConnectionError as MCPConnectionError
 from ..errors import MCPError, TransportError
 from .config import ClientConfig
 from .session import ClientSession
+from .verdicts import Verdicts
 from .web import WebConnection, connect_web
 
 __all__ = ["Connection", "connect"]
 
-_eras: dict[Any, Era] = {}
-"""The era of each endpoint reached before in this process, which saves the probe."""
-
-_MOST_ERAS = 1024
+_eras: Verdicts[Era] = Verdicts()
 
 
 class Connection:
@@ -50,8 +47,8 @@ async def connect(
     if config.is_networked:
         return await connect_web(config, make_session)
     open_ = _OPENERS[config.transport or ""]
-    era = _eras.get(config.key)
     connection = await open_(config, make_session, on_stderr)
+    era = _eras.recall(config.key, connection.session)
     try:
         context = await connection.session.start(config.connect_timeout, config.probe_timeout, era)
     except MCPConnectionError as error:
@@ -73,9 +70,7 @@ async def connect(
         with anyio.CancelScope(shield=True):
             await connection.aclose()
         raise
-    if len(_eras) >= _MOST_ERAS:
-        _eras.clear()
-    _eras[config.key] = context.revision.era
+    _eras.remember(config.key, connection.session, context.revision.era)
     return connection
 
 

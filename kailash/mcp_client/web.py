@@ -12,7 +12,6 @@ Nobody there, no time, no permission, too busy: these say nothing of what is spo
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import anyio
 from msgspec import UNSET
@@ -29,6 +28,7 @@ from ..errors import ConnectionError as MCPConnectionError
 from ..errors import MCPError, MCPErrorCode, TransportError
 from .config import ClientConfig
 from .session import ClientSession
+from .verdicts import Verdicts
 
 __all__ = ["WebConnection", "connect_web"]
 
@@ -50,9 +50,7 @@ class _Verdict:
     era: Era
 
 
-_verdicts: dict[Any, _Verdict] = {}
-"""What was found at each endpoint in this process, which saves the search."""
-_MOST_VERDICTS = 1024
+_verdicts: Verdicts[_Verdict] = Verdicts()
 
 
 class WebConnection:
@@ -80,15 +78,16 @@ async def connect_web(config: ClientConfig, make_session: Callable[[], ClientSes
         AuthenticationError, AuthorizationError, RateLimitError: the server said so.
         MCPError: the server speaks no common revision.
     """
-    known = _verdicts.get(config.endpoint_key)
     pool = _make_pool(config)
     try:
+        asking = make_session()
+        known = _verdicts.recall(config.endpoint_key, asking)
         if known is not None:
             search = _Search(config, make_session, pool)
             connection = await search.enter(known.door, known.era)
             if connection is not None:
                 return connection
-            _verdicts.pop(config.endpoint_key, None)
+            _verdicts.forget(config.endpoint_key, asking)
         search = _Search(config, make_session, pool)
         for door in _doors(config):
             connection = await search.enter(door, None)
@@ -149,9 +148,7 @@ class _Search:
             with anyio.CancelScope(shield=True):
                 await _close(session, channel)
             raise
-        if len(_verdicts) >= _MOST_VERDICTS:
-            _verdicts.clear()
-        _verdicts[config.endpoint_key] = _Verdict(door, context.revision.era)
+        _verdicts.remember(config.endpoint_key, session, _Verdict(door, context.revision.era))
         return WebConnection(session, channel, self._pool)
 
     def _make_channel(

@@ -1,8 +1,6 @@
 """`MCPClient` over HTTP, against our own server and scripted ones: finding it, calling it, losing it."""
 
 import json
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +20,11 @@ from kailash.errors import (
 )
 from kailash.errors import ConnectionError as MCPConnectionError
 from kailash.mcp_client import ClientConfig, MCPClient, SyncMCPClient, load_servers, web
-from kailash.mcp_server import Context, MCPServer
 from protocol.revisions import REVISIONS
 
 from ..transports.rawhttp import Asked, Visitor, raw_server
 from .conftest import LAST_HANDSHAKE, NEWEST
+from .webserver import serving, speaking
 
 pytestmark = pytest.mark.anyio
 
@@ -35,83 +33,10 @@ OLDEST = REVISIONS[0].name
 
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "_verdicts", {})
+    web._verdicts.clear()
     for name in ("http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-class Web:
-    """A server of ours, and what its tools have seen."""
-
-    def __init__(self, **options: Any) -> None:
-        self.server = MCPServer("web", enable_http_transport=True, enable_sse_transport=True, **options)
-        self.url = ""
-        self.started = anyio.Event()
-        self.cancelled = anyio.Event()
-        self.release = anyio.Event()
-
-        @self.server.tool(blocking=False)
-        def echo(message: str) -> str:
-            return message
-
-        @self.server.tool
-        async def count(ctx: Context) -> str:
-            for number in (1, 2, 3):
-                await ctx.progress(number, 3)
-            return "counted"
-
-        @self.server.tool
-        async def ask(ctx: Context) -> str:
-            return (await ctx.elicit("?")).action
-
-        @self.server.tool
-        async def fail() -> str:
-            raise ToolError("no luck")
-
-        @self.server.tool
-        async def wait() -> str:
-            self.started.set()
-            try:
-                await self.release.wait()
-            except BaseException:
-                self.cancelled.set()
-                raise
-            return "released"
-
-        @self.server.resource("memo://{name}")
-        def memo(name: str) -> str:
-            return f"about {name}"
-
-
-@asynccontextmanager
-async def serving(**options: Any) -> AsyncIterator[Web]:
-    """Serve on a free port until the context ends."""
-    web = Web(**options)
-    ports: list[int] = []
-    listening = anyio.Event()
-
-    def started(port: int) -> None:
-        ports.append(port)
-        listening.set()
-
-    async def serve() -> None:
-        await web.server.serve_http("127.0.0.1", 0, started=started)
-
-    async with anyio.create_task_group() as group:
-        group.start_soon(serve)
-        with anyio.fail_after(5):
-            await listening.wait()
-        web.url = f"http://127.0.0.1:{ports[0]}"
-        try:
-            yield web
-        finally:
-            web.release.set()
-            group.cancel_scope.cancel()
-
-
-def speaking(revision: str) -> dict[str, Any]:
-    return {"revisions": [revision]}
 
 
 # Against our own server

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from kailash.mcp_client import web
+
 from . import wire
 
 ROOT = Path(__file__).parents[2]
@@ -21,6 +23,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             if item.get_closest_marker("timeout") is None:
                 # Whichever comes first installs what all of them run against.
                 item.add_marker(pytest.mark.timeout(240))
+
+
+@pytest.fixture(autouse=True)
+def nothing_known() -> None:
+    """Forget what was found at ports that have other servers by now."""
+    web._verdicts.clear()
 
 
 @pytest.fixture(scope="session")
