@@ -10,6 +10,7 @@ from . import (
     bench_engine,
     bench_http,
     bench_payloads,
+    bench_pipeline,
     bench_sessions,
     bench_sse,
     bench_startup,
@@ -18,7 +19,7 @@ from . import (
 from .harness import Figure, machine_note, table
 from .subjects import AGAINST, servers
 
-QUESTIONS = ("engine", "stdio", "startup", "http", "sessions", "sse", "payloads", "clients")
+QUESTIONS = ("engine", "pipeline", "stdio", "startup", "http", "sessions", "sse", "payloads", "clients")
 WEB = {
     "http": bench_http.run,
     "sessions": bench_sessions.run,
@@ -75,6 +76,9 @@ def main() -> int:
     if "engine" in chosen:
         tell("engine")
         figures += bench_engine.run(options.rounds)
+    if "pipeline" in chosen:
+        tell("pipeline")
+        figures += bench_pipeline.run(options.rounds)
     commands = servers(against) if {"stdio", "startup"} & set(chosen) else {}
     if "stdio" in chosen:
         for name, command in commands.items():

@@ -229,7 +229,7 @@ def from_wire(message: str, code: int, members: Any, data: Any = None) -> MCPErr
     if isinstance(members, Mapping) and type(members.get("code")) is int:
         code = members["code"]
         data = members.get("data")
-    else:
+    elif not isinstance(members, Mapping):
         members = {}
     after = members.get("retryAfter")
     return _CLASS_OF.get(code, MCPError)(

@@ -312,7 +312,13 @@ class Engine(ABC):
             # A code of an older revision, or one kept for the specification, means something else to this peer.
             code = ErrorCode.INVALID_PARAMS if error.code == ErrorCode.RESOURCE_NOT_FOUND else ErrorCode.INTERNAL_ERROR
             error = ErrorObject(code, error.message, error.data)
-        self._reply(request, encode_error(request.id, error), error.code)
+        after = error.data.get("retryAfter") if isinstance(error.data, dict) else None
+        self._reply(
+            request,
+            encode_error(request.id, error),
+            error.code,
+            after if isinstance(after, int | float) and after >= 0 else None,
+        )
 
     def send_progress(
         self, request: Request, progress: float, total: float | None = None, message: str | None = None
@@ -485,9 +491,9 @@ class Engine(ABC):
             return False
         raise LocalProtocolError(f"request {request.id!r} is already answered")
 
-    def _reply(self, request: Request, data: bytes, code: int | None = None) -> None:
+    def _reply(self, request: Request, data: bytes, code: int | None = None, retry_after: float | None = None) -> None:
         if request.batch is None:
-            self._outgoing.append(Outgoing(data, request.id, True, code))
+            self._outgoing.append(Outgoing(data, request.id, True, code, retry_after=retry_after))
         else:
             self._end_batch_member(request.batch, data)
 

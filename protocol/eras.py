@@ -31,10 +31,11 @@ from .jsonrpc import DECODE_ERRORS, duplicate_member, encode_result
 from .meta import RequestMeta
 from .methods import METHODS, TASKS_EXTENSION, MethodSpec
 from .params import CreateMessageParams, ElicitParams, InitializeParams, ResourceUpdatedParams
-from .results import InputRequiredResult
+from .results import CallToolResult, InputRequiredResult
 from .revisions import ENVELOPE_REVISIONS, HANDSHAKE_REVISIONS, Revision
+from .sharing import HandshakeState
 from .subscriptions import LIST_CHANGES, NOTIFICATION_OF, ChangeNotice, matches
-from .types import Implementation
+from .types import Implementation, TextContent
 from .types import InputRequest as WireInputRequest
 
 if TYPE_CHECKING:
@@ -83,6 +84,18 @@ class Prepared:
         self.sealed: dict[str, bytes] = {}
 
 
+_LONG = 4096
+"""Characters of text from which another encoder is faster."""
+
+
+def _encode(result: Any) -> bytes:
+    if type(result) is CallToolResult:
+        for block in result.content:
+            if type(block) is TextContent and len(block.text) > _LONG:
+                return model.encode_long(result)
+    return model.encode(result)
+
+
 def required_capabilities(inputs: Mapping[str, InputRequest]) -> list[str]:
     """Return the client capabilities that these inputs need, as paths."""
     required = []
@@ -110,7 +123,23 @@ class HandshakeEra:
         self.log_level: str | None = None
         self.watched: set[str] = set()
         """URIs named by `resources/subscribe`."""
+        self.changes = 0
+        """How often what `export` returns has changed."""
         self._held: dict[ChangeNotice, None] = {}
+
+    def export(self) -> HandshakeState:
+        """Return what another engine needs to know to go on."""
+        is_operating = self.state is Handshake.OPERATING
+        return HandshakeState(is_operating=is_operating, log_level=self.log_level, watched=frozenset(self.watched))
+
+    def restore(self, state: HandshakeState) -> None:
+        """Go on where another engine is; a lifecycle never goes back."""
+        if state.is_operating:
+            self.state = Handshake.OPERATING
+        elif self.state is Handshake.NEW:
+            self.state = Handshake.INITIALIZING
+        self.log_level = state.log_level
+        self.watched = set(state.watched)
 
     def release(self) -> list[ChangeNotice]:
         """Return the list changes that had to wait for `notifications/initialized`, once it is here."""
@@ -121,7 +150,10 @@ class HandshakeEra:
 
     def advance(self, method: str) -> None:
         """Take a message that may move the lifecycle."""
-        self.state = LIFECYCLE.get((self.state, method), self.state)
+        state = LIFECYCLE.get((self.state, method))
+        if state is not None:
+            self.state = state
+            self.changes += 1
 
     def admit(self, method: str, params: Any) -> Context | ErrorObject:
         """Return the context a request is handled in, or the error it gets."""
@@ -165,7 +197,7 @@ class HandshakeEra:
                 sealed = result.sealed[revision.name] = self.seal(request, result.result)
             return sealed
         downgrade = revision.downgrades.get(type(result))
-        return model.encode(result if downgrade is None else downgrade(result))
+        return _encode(result if downgrade is None else downgrade(result))
 
     def may_log(self, context: Context, level: str) -> bool:
         """Tell whether the client wants log messages of this level."""
@@ -293,7 +325,7 @@ class EnvelopeEra:
             and not (spec.cacheable and (result.ttl_ms is not UNSET or result.cache_scope is not UNSET))
             and not model.extra(result)
         ):
-            body = model.encode(result)
+            body = _encode(result)
             suffix = self._suffixes.get(spec.name)
             if suffix is None:
                 suffix = self._suffixes[spec.name] = model.encode(self._reserved(spec))[1:]

@@ -154,6 +154,8 @@ class Outgoing(Struct, frozen=True, gc=False):
     """Client: gives method, mirrored name and params for headers."""
     cancels: Call | None = None
     """Client: a binding with a stream per call closes that stream instead of sending this."""
+    retry_after: float | None = None
+    """Seconds to wait, where the error says so (`data.retryAfter`)."""
 
 
 class InputRequest(Struct, frozen=True):

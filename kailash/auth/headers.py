@@ -6,11 +6,12 @@ from typing import Any
 
 from .entries import check_options
 
-__all__ = ["HeaderAuth", "read_auth"]
+__all__ = ["HeaderAuth", "environment_of", "read_auth"]
 
 _PARTS: Mapping[str, tuple[str, ...]] = {
     "api_key": ("api_key", "header"),
     "bearer": ("token",),
+    "jwt": ("token",),
     "basic": ("username", "password"),
 }
 _ALIASES = {"key": "api_key"}
@@ -20,7 +21,7 @@ class HeaderAuth:
     """Credentials that are sent with every request, whatever comes; shown by their kind alone.
 
     Args:
-        auth_type: what they are: `api_key`, `bearer` or `basic`.
+        auth_type: what they are: `api_key`, `bearer`, `jwt` or `basic`.
         headers: what carries them.
     """
 
@@ -51,6 +52,11 @@ class HeaderAuth:
         return cls("bearer", {"Authorization": f"Bearer {_text('token', token)}"})
 
     @classmethod
+    def jwt(cls, token: str) -> "HeaderAuth":
+        """Return what sends a token that was signed elsewhere."""
+        return cls("jwt", {"Authorization": f"Bearer {_text('token', token)}"})
+
+    @classmethod
     def basic(cls, username: str, password: str) -> "HeaderAuth":
         """Return what sends a user's name and password."""
         if ":" in _text("username", username):
@@ -70,7 +76,7 @@ def read_auth(source: Any) -> Any:
 
     Args:
         source: a provider with `get_headers`, or a mapping with a `type` of `api_key` (with `api_key`, also spelled
-            `key`, and perhaps `header`), `bearer` (with `token`) or `basic` (with `username` and `password`).
+            `key`, and perhaps `header`), `bearer` or `jwt` (with `token`) or `basic` (with `username` and `password`).
 
     Raises:
         TypeError: something unknown, wrong or missing; the message lists what is known and shows no value.
@@ -94,3 +100,22 @@ def read_auth(source: Any) -> Any:
 
 def _header_of(given: Mapping[str, Any]) -> dict[str, str]:
     return {"header": _text("header", given["header"])} if "header" in given else {}
+
+
+def environment_of(provider: Any) -> dict[str, str]:
+    """Return the environment variables that carry a client's credentials to a server on its own stdio.
+
+    Raises:
+        ValueError: no variable stands for them, as for a user and a password; or the provider has none to send.
+    """
+    headers: Mapping[str, str] = provider.get_headers()
+    found: dict[str, str] = {}
+    for name, value in headers.items():
+        scheme, _, rest = value.partition(" ")
+        if name.lower() == "authorization" and scheme.lower() == "bearer" and rest.strip():
+            found["MCP_TOKEN"] = rest.strip()
+        elif name.lower() == "x-api-key" or getattr(provider, "auth_type", None) == "api_key":
+            found["MCP_API_KEY"] = value
+    if headers and not found:
+        raise ValueError("auth: over stdio go API keys (MCP_API_KEY) and tokens (MCP_TOKEN) only")
+    return found

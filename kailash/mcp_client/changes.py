@@ -1,9 +1,10 @@
 """The changes a subscription brings, as an async iterator that outlives a lost connection."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import anyio
+from msgspec import UNSET
 
 from protocol.events import Change, Subscription
 from protocol.types import SubscriptionFilter
@@ -11,7 +12,20 @@ from protocol.types import SubscriptionFilter
 from ..errors import MCPError
 from .session import ClientSession
 
-__all__ = ["Changes"]
+__all__ = ["Changes", "filter_of"]
+
+
+def filter_of(
+    *, tools: bool, prompts: bool, resources: bool, uris: Iterable[str], tasks: Iterable[str]
+) -> SubscriptionFilter:
+    """Return what to subscribe to; what is not wanted is absent."""
+    return SubscriptionFilter(
+        tools_list_changed=tools or UNSET,
+        prompts_list_changed=prompts or UNSET,
+        resources_list_changed=resources or UNSET,
+        resource_subscriptions=list(uris) or UNSET,
+        task_ids=list(tasks) or UNSET,
+    )
 
 
 class Changes:

@@ -4,11 +4,11 @@ import warnings
 from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET, Struct
 
 from protocol.capabilities import has
 from protocol.client import ClientEngine, ClientProfile
@@ -16,24 +16,13 @@ from protocol.events import Change, Notification
 from protocol.limits import CLIENT_LIMITS, Limits
 from protocol.methods import TASKS_EXTENSION
 from protocol.params import (
-    CallToolParams,
     CompleteParams,
     EmptyParams,
     GetPromptParams,
-    PaginatedParams,
     ReadResourceParams,
     SetLevelParams,
 )
-from protocol.results import (
-    CallToolResult,
-    CompleteResult,
-    GetPromptResult,
-    ListPromptsResult,
-    ListResourcesResult,
-    ListResourceTemplatesResult,
-    ListToolsResult,
-    ReadResourceResult,
-)
+from protocol.results import CompleteResult, GetPromptResult, ReadResourceResult
 from protocol.revisions import REVISIONS, select
 from protocol.types import (
     Completion,
@@ -46,28 +35,34 @@ from protocol.types import (
     Resource,
     ResourceTemplate,
     ResourceTemplateReference,
-    SubscriptionFilter,
     Task,
     Tool,
 )
 
 from ..errors import ToolError, TransportError
+from ..resilience.retry import RetryStrategy, make_strategy
 from ..schema import dumps
-from .caching import ResponseCache
-from .changes import Changes
+from ..telemetry import Tracing, open_tracing
+from .calls import Calls
+from .changes import Changes, filter_of
 from .config import ClientConfig
 from .connect import Connection, connect
+from .health import check_health
 from .inputs import InputHandlers, Roots
-from .paging import items_of
-from .results import OutputSchemas, ResourceResult, ToolResult, plain_arguments, read_as
-from .session import CallOptions, ClientSession, Outcome, ProgressHandler
+from .reading import Reader
+from .results import ResourceResult, ToolResult, plain_arguments, read_as
+from .retrying import RetryableOperation
+from .session import ClientSession, ProgressHandler
 from .target import target_of
-from .tasks import ClientTasks, TaskHandle
+from .tasks import TaskHandle
+from .toolcalls import ToolCall, ToolCalls, call_many
+from .tracing import CallTracer
 from .web import WebConnection
 
-__all__ = ["MCPClient"]
+if TYPE_CHECKING:
+    from .metrics import ClientMetrics
 
-R = TypeVar("R", bound=Struct)
+__all__ = ["MCPClient"]
 
 
 class MCPClient:
@@ -87,6 +82,12 @@ class MCPClient:
         cache: keep results for as long as the server allows.
         raise_on_error: raise `MCPError` for a tool result that is an error.
         tasks: let servers answer tool calls with a task (2026-07-28); calls wait for it all the same.
+        retry_strategy: make failed calls again where that is safe: `simple`, `exponential`, `circuit_breaker`, or a
+            `RetryStrategy`; default never. Reads and lists are safe, tools that say so (`readOnlyHint`,
+            `idempotentHint`, once listed), and any call whose error proves that it was not run.
+        max_retries: attempts after the first; default the strategy's.
+        enable_metrics: count calls; see `get_metrics`.
+        tracing: make OpenTelemetry spans of calls (extra `otel`); see `open_tracing`.
         limits: bounds on what a server can make the client hold.
     """
 
@@ -109,6 +110,10 @@ class MCPClient:
         cache: bool = True,
         raise_on_error: bool = True,
         tasks: bool = False,
+        retry_strategy: str | RetryStrategy | None = None,
+        max_retries: int | None = None,
+        enable_metrics: bool = False,
+        tracing: bool | Tracing | Mapping[str, Any] | None = None,
         limits: Limits = CLIENT_LIMITS,
     ) -> None:
         # What a client of its own for a server named in a call is made with.
@@ -127,11 +132,23 @@ class MCPClient:
         capabilities = self._handlers.capabilities()
         if tasks:
             capabilities.extensions = {TASKS_EXTENSION: {}}
-        self._tasks = ClientTasks(
+        self._metrics = _make_metrics() if enable_metrics else None
+        self._tracing = open_tracing(tracing)
+        strategy = make_strategy(retry_strategy, max_retries)
+        self._calls = Calls(
             self._session,
+            self.config,
+            operation=None if strategy is None else RetryableOperation(strategy, on_retry=self._retried),
+            metrics=self._metrics,
+            log_level=log_level,
+        )
+        self._reader = Reader(self._calls, keeps=cache)
+        self._tools = ToolCalls(
+            self._calls,
             self.list_tools,
             declares=tasks,
             timeout=None if self.config is None else self.config.timeout,
+            raise_on_error=raise_on_error,
         )
         self._profile = ClientProfile(
             client_info or Implementation(name=name, version=__version__),
@@ -143,10 +160,6 @@ class MCPClient:
         self._change_handler = change_handler
         self._notification_handler = notification_handler
         self._stderr_handler = stderr_handler
-        self._log_level = log_level
-        self._raise_on_error = raise_on_error
-        self._cache = ResponseCache() if cache else None
-        self._schemas = OutputSchemas()
         self._connection: Connection | WebConnection | None = None
         self._listening: list[Changes] = []
         self._lock: anyio.Lock | None = None
@@ -177,7 +190,9 @@ class MCPClient:
                 problems = self.config.problems()
                 if problems:
                     raise TransportError(f"no connection possible: {'; '.join(problems)}")
-                self._connection = await connect(self.config, self._make_session, self._stderr_handler)
+                counts = None if self._metrics is None else self._metrics.http
+                self._connection = await connect(self.config, self._make_session, self._stderr_handler, counts)
+                self._calls.session = self._connection.session
                 try:
                     if has(self.server_capabilities, "logging"):  # a wish; set_log_level() is a demand
                         await self._announce_level()
@@ -191,6 +206,7 @@ class MCPClient:
     async def aclose(self) -> None:
         """Disconnect and leave nothing behind; harmless when not connected."""
         connection, self._connection = self._connection, None
+        self._calls.session = None
         for changes in self._listening:
             changes.stop()
         with anyio.CancelScope(shield=True):
@@ -199,8 +215,7 @@ class MCPClient:
             while self._others:
                 _, other = self._others.popitem()
                 await other.aclose()
-        if self._cache is not None:
-            self._cache.clear()
+        self._reader.clear()
 
     async def __aenter__(self) -> "MCPClient":
         return await self.open()
@@ -219,7 +234,7 @@ class MCPClient:
 
     def _make_session(self) -> ClientSession:
         assert self.config is not None
-        return ClientSession(
+        session = ClientSession(
             ClientEngine(self._profile),
             self._handlers,
             on_log=self._log_handler,
@@ -227,6 +242,8 @@ class MCPClient:
             on_notification=self._notification_handler,
             endpoint=self.config.endpoint,
         )
+        session.tracer = None if self._tracing is None else CallTracer(self._tracing, self.config)
+        return session
 
     async def _session(self) -> ClientSession:
         connection = self._connection
@@ -239,13 +256,21 @@ class MCPClient:
         return connection.session
 
     def _changed(self, change: Change) -> None:
-        if self._cache is not None:
-            self._cache.change(change)
-        self._tasks.change(change)
+        self._reader.change(change)
+        self._tools.tasks.change(change)
         if self._change_handler is not None:
             self._change_handler(change)
 
+    def _retried(self) -> None:
+        if self._metrics is not None:
+            self._metrics.retried()
+
     # What is known of the server
+
+    @property
+    def auth_provider(self) -> Any:
+        """What gives this client its credentials, made of the config's `auth`; `None` without."""
+        return None if self.config is None else self.config.auth
 
     @property
     def is_connected(self) -> bool:
@@ -312,44 +337,49 @@ class MCPClient:
             MCPError: the tool failed (its own code), or the call did.
         """
         server, tool, given = target_of(target, server_config, tool_name, arguments, params, self.config is None)
+        options: dict[str, Any] = {
+            "timeout": timeout,
+            "total_timeout": total_timeout,
+            "on_progress": on_progress,
+            "meta": meta,
+            "raise_on_error": raise_on_error,
+            "task": task,
+        }
         if server is not None:
-            other = self._other(server)
-            return await other.call_tool(
-                tool,
-                given,
-                timeout=timeout,
-                total_timeout=total_timeout,
-                on_progress=on_progress,
-                meta=meta,
-                raise_on_error=raise_on_error,
-                task=task,
-            )
+            return await self._other(server).call_tool(tool, given, **options)
         if self._connection is None and self.config is not None and self.config.problems():
             # A call that cannot be made is a failed call, whatever the tool.
             raise ToolError(f"cannot call {tool!r}: {'; '.join(self.config.problems())}")
-        wire = CallToolParams(name=tool, arguments=UNSET if given is None else Raw(dumps(plain_arguments(given))))
-        if task is not None or self._tasks.is_watchful:
-            wire.task = await self._tasks.augmentation(tool, task)
-        started = anyio.current_time() if self._tasks.declares or wire.task is not UNSET else 0.0
-        outcome = await self._outcome(
-            "tools/call", wire, timeout=timeout, total_timeout=total_timeout, on_progress=on_progress, meta=meta
-        )
-        if wire.task is UNSET and outcome.result_type == "complete":
-            return self._finished(tool, outcome.raw, raise_on_error)
-        handle = self._tasks.handle(outcome, lambda raw: self._finished(tool, raw, raise_on_error), wire.task)
-        assert self.config is not None
-        total = self.config.total_timeout if total_timeout is None else total_timeout
-        patience = None if total is None else total - (anyio.current_time() - started)
-        return self._finished(tool, await self._tasks.settle(handle, patience, total), raise_on_error)
+        return await self._tools.call(ToolCall(tool=tool, arguments=given, **options))
 
-    def _finished(self, tool: str, raw: Raw, raise_on_error: bool | None = None) -> ToolResult:
-        result = ToolResult(read_as(raw, CallToolResult))
-        if result.is_error:
-            if self._raise_on_error if raise_on_error is None else raise_on_error:
-                raise result.error()
-        else:
-            self._schemas.check(tool, result)
-        return result
+    async def call_tools(
+        self,
+        calls: Iterable[Any],
+        *,
+        max_concurrency: int = 16,
+        return_exceptions: bool = False,
+        **options: Any,
+    ) -> list[Any]:
+        """Call many tools, some at once, and return their results in the order of the calls.
+
+        Args:
+            calls: each a tool's name, a tuple of what `call_tool` takes, `(tool, arguments)` or `(server, tool,
+                arguments)`, or a mapping of its keywords: `{"tool": ..., "arguments": ...}`.
+            max_concurrency: calls under way at once.
+            return_exceptions: put a failed call's `MCPError` in its place, instead of raising the first and cancelling
+                the others.
+            options: further options of `call_tool`, for all of them.
+
+        Raises:
+            MCPError: a call failed, unless errors are returned.
+        """
+
+        return await call_many(
+            lambda args, kwargs: self.call_tool(*args, **{**options, **kwargs}),
+            calls,
+            max_concurrency=max_concurrency,
+            return_exceptions=return_exceptions,
+        )
 
     async def start_task(
         self,
@@ -373,16 +403,11 @@ class MCPClient:
         Raises:
             MCPError: the server or the tool has no tasks, this client does not declare them, or the call failed.
         """
-        augmentation = await self._tasks.augmentation(tool, {} if ttl is None else {"ttl": ttl})
-        await self._tasks.check_startable(tool, augmentation)
-        raw_arguments = UNSET if arguments is None else Raw(dumps(plain_arguments(arguments)))
-        wire = CallToolParams(name=tool, arguments=raw_arguments, task=augmentation)
-        outcome = await self._outcome("tools/call", wire, on_progress=on_progress, meta=meta)
-        return self._tasks.handle(outcome, lambda raw: self._finished(tool, raw), augmentation)
+        return await self._tools.start(tool, arguments, ttl=ttl, on_progress=on_progress, meta=meta)
 
     def task(self, task_id: str) -> TaskHandle:
         """Return the handle of a task whose id was kept."""
-        return self._tasks.resume(task_id, lambda raw: self._finished("", raw))
+        return self._tools.resume(task_id)
 
     async def list_tasks(self) -> list[Task]:
         """Return all tasks the server keeps for this caller (2025-11-25).
@@ -390,18 +415,17 @@ class MCPClient:
         Raises:
             MCPError: the server lists no tasks.
         """
-        return await self._tasks.list()
+        return await self._tools.list()
 
     async def list_tools(self) -> list[Tool]:
         """Return all tools, over all pages."""
         tools = [tool async for tool in self.iter_tools()]
-        self._schemas.learn(tools)
-        self._tasks.learn(tools)
+        self._tools.learn(tools)
         return tools
 
     def iter_tools(self) -> AsyncIterator[Tool]:
         """Iterate over the tools, page by page."""
-        return self._items("tools/list", ListToolsResult, "tools")
+        return self._reader.items("tools/list")
 
     discover_tools = list_tools
 
@@ -413,7 +437,7 @@ class MCPClient:
 
     def iter_resources(self) -> AsyncIterator[Resource]:
         """Iterate over the resources, page by page."""
-        return self._items("resources/list", ListResourcesResult, "resources")
+        return self._reader.items("resources/list")
 
     async def list_resource_templates(self) -> list[ResourceTemplate]:
         """Return all resource templates, over all pages."""
@@ -421,18 +445,14 @@ class MCPClient:
 
     def iter_resource_templates(self) -> AsyncIterator[ResourceTemplate]:
         """Iterate over the resource templates, page by page."""
-        return self._items("resources/templates/list", ListResourceTemplatesResult, "resource_templates")
+        return self._reader.items("resources/templates/list")
 
     async def read_resource(self, uri: str, *, timeout: float | None = None) -> ResourceResult:
         """Return what a resource holds."""
-        cached = self._cached("resources/read", uri)
-        if cached is not None:
-            return ResourceResult(cached)
-        raw, is_cacheable = await self._call("resources/read", ReadResourceParams(uri=uri), timeout=timeout)
-        result = read_as(raw, ReadResourceResult)
-        if is_cacheable:
-            self._keep("resources/read", uri, raw, result)
-        return ResourceResult(result)
+        params = ReadResourceParams(uri=uri)
+        return ResourceResult(
+            await self._reader.get("resources/read", params, ReadResourceResult, uri, timeout=timeout)
+        )
 
     async def list_prompts(self) -> list[Prompt]:
         """Return all prompts, over all pages."""
@@ -440,7 +460,7 @@ class MCPClient:
 
     def iter_prompts(self) -> AsyncIterator[Prompt]:
         """Iterate over the prompts, page by page."""
-        return self._items("prompts/list", ListPromptsResult, "prompts")
+        return self._reader.items("prompts/list")
 
     async def get_prompt(
         self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout: float | None = None
@@ -449,7 +469,7 @@ class MCPClient:
         texts: Any = UNSET
         if arguments is not None:
             texts = {k: v if isinstance(v, str) else dumps(plain_arguments(v)).decode() for k, v in arguments.items()}
-        raw, _ = await self._call("prompts/get", GetPromptParams(name=name, arguments=texts), timeout=timeout)
+        raw, _ = await self._calls.read("prompts/get", GetPromptParams(name=name, arguments=texts), timeout=timeout)
         return read_as(raw, GetPromptResult)
 
     async def complete(
@@ -470,7 +490,7 @@ class MCPClient:
             argument=CompletionArgument(name=argument, value=value),
             context=UNSET if context is None else CompletionContext(arguments=dict(context)),
         )
-        raw, _ = await self._call("completion/complete", wire)
+        raw, _ = await self._calls.read("completion/complete", wire)
         return read_as(raw, CompleteResult).completion
 
     # Everything else
@@ -479,17 +499,18 @@ class MCPClient:
         """Return when the server has given a sign of life."""
         await self._session()
         methods = self._context.revision.methods
-        await self._call("ping" if "ping" in methods else "server/discover", EmptyParams(), timeout=timeout)
+        await self._calls.read("ping" if "ping" in methods else "server/discover", EmptyParams(), timeout=timeout)
 
     async def set_log_level(self, level: LoggingLevel) -> None:
         """Ask for log messages from this level on, of every following call."""
-        self._log_level = level
+        self._calls.log_level = level
         await self._session()
         await self._announce_level()
 
     async def _announce_level(self) -> None:
-        if self._log_level is not None and "logging/setLevel" in self._context.revision.methods:
-            await self._call("logging/setLevel", SetLevelParams(level=self._log_level))
+        level = self._calls.log_level
+        if level is not None and "logging/setLevel" in self._context.revision.methods:
+            await self._calls.read("logging/setLevel", SetLevelParams(level=level))
 
     def roots_changed(self) -> None:
         """Tell a handshake server that the roots changed; the envelope era asks each time."""
@@ -514,14 +535,7 @@ class MCPClient:
             MCPError: the server does not acknowledge; also from the iterator, when it cannot be reached again.
         """
         session = await self._session()
-        watched, followed = list(uris), list(tasks)
-        wanted = SubscriptionFilter(
-            tools_list_changed=tools or UNSET,
-            prompts_list_changed=prompts or UNSET,
-            resources_list_changed=resources or UNSET,
-            resource_subscriptions=watched or UNSET,
-            task_ids=followed or UNSET,
-        )
+        wanted = filter_of(tools=tools, prompts=prompts, resources=resources, uris=uris, tasks=tasks)
         assert self.config is not None
         changes = Changes(wanted, self.open, self.config.timeout if timeout is None else timeout)
         await changes.start(session)
@@ -534,66 +548,48 @@ class MCPClient:
 
     async def request(self, method: str, params: Struct | None = None, *, timeout: float | None = None) -> Any:
         """Make any other call and return its result as builtins: for extensions."""
-        raw, _ = await self._call(method, params, timeout=timeout)
+        raw, _ = await self._calls.read(method, params, timeout=timeout)
         return msgspec.json.decode(raw)
 
-    # Mechanics
+    # How it goes
+
+    def get_metrics(self) -> dict[str, Any] | None:
+        """Return what was counted, over all servers of this client; `None` unless `enable_metrics`.
+
+        Keys: `calls`, `errors`, `error_rate`, `refused`, `timeouts`, `cancelled`, `avg_ms`, `p50_ms`, `p95_ms`,
+        `p99_ms`, also for each of `methods` and `tools`; `retries`, `http_pool_hits`, `http_pool_misses`,
+        `errors_by_code`.
+        """
+        return None if self._metrics is None else self._metrics.snapshot()
+
+    async def health_check(self, *, timeout: float | None = 5.0) -> dict[str, Any]:
+        """Ask the server for a sign of life; never raises for a server that gives none.
+
+        Returns:
+            `status` (`healthy` or `unhealthy`) with `server`, `protocol_version` and `latency_ms`, or with `error`;
+            without a config `servers` by their endpoints.
+        """
+        if self.config is not None:
+            return await check_health(self, self.config.endpoint, timeout)
+        found = {str(other): await other.health_check(timeout=timeout) for other in list(self._others.values())}
+        is_well = all(each["status"] == "healthy" for each in found.values())
+        return {"status": "healthy" if is_well else "unhealthy", "servers": found}
+
+    # Servers named in calls
 
     def _other(self, server: Any) -> "MCPClient":
         config = ClientConfig.of(server)
         other = self._others.get(config.key)
         if other is None:
             other = self._others[config.key] = MCPClient(config, **self._options)
+            other._count_in(self._metrics)
         return other
 
-    async def _outcome(
-        self,
-        method: str,
-        params: Struct | None,
-        *,
-        timeout: float | None = None,
-        total_timeout: float | None = None,
-        on_progress: ProgressHandler | None = None,
-        meta: Mapping[str, Any] | None = None,
-    ) -> Outcome:
-        """Make a call."""
-        connection = self._connection
-        session = await self._session() if connection is None or connection.session.is_closed else connection.session
-        config = self.config
-        assert config is not None
-        options = CallOptions(
-            timeout=config.timeout if timeout is None else timeout,
-            total_timeout=config.total_timeout if total_timeout is None else total_timeout,
-            on_progress=on_progress,
-            meta=None if meta is None else dict(meta),
-            log_level=self._log_level,
-        )
-        return await session.call(method, params, options)
+    def _count_in(self, metrics: "ClientMetrics | None") -> None:
+        self._metrics = self._calls.metrics = metrics
 
-    async def _call(self, method: str, params: Struct | None, *, timeout: float | None = None) -> tuple[Raw, bool]:
-        """Return a result, and whether it may be kept."""
-        outcome = await self._outcome(method, params, timeout=timeout)
-        return outcome.raw, not outcome.was_interrupted
 
-    def _items(self, method: str, type_: type[R], member: str) -> AsyncIterator[Any]:
-        return items_of(method, lambda cursor: self._page(method, type_, cursor), member)
+def _make_metrics() -> "ClientMetrics":
+    from .metrics import ClientMetrics  # what most clients do without
 
-    async def _page(self, method: str, type_: type[R], cursor: Any) -> R:
-        key = None if cursor is UNSET else cursor
-        cached: R | None = self._cached(method, key)
-        if cached is not None:
-            return cached
-        raw, is_cacheable = await self._call(method, PaginatedParams(cursor=cursor))
-        page = read_as(raw, type_)
-        if is_cacheable:
-            self._keep(method, key, raw, page)
-        return page
-
-    def _cached(self, method: str, params: Hashable) -> Any:
-        if self._cache is None or self._connection is None:
-            return None
-        return self._cache.get(method, params, self._connection.session.channel.now())
-
-    def _keep(self, method: str, params: Hashable, raw: Raw, value: Any) -> None:
-        if self._cache is not None and self._connection is not None:
-            self._cache.put(method, params, raw, value, self._connection.session.channel.now())
+    return ClientMetrics()

@@ -1,9 +1,10 @@
 """How to reach one server: a mapping, checked; and `mcpServers` files, in the spellings found in the wild."""
 
 import hashlib
+import inspect
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from ..adapters.http_headers import encode_headers
 from ..adapters.http_url import HTTPURL, parse_url
+from ..auth.headers import HeaderAuth, environment_of, read_auth
 
 __all__ = ["ClientConfig", "expand_variables", "load_servers"]
 
@@ -31,6 +33,7 @@ _KNOWN = {
     "server": "the MCPServer of a memory transport",
     "url": "where an http or sse server is; a base URL will do",
     "headers": "headers of every request to it, or a callable that returns them",
+    "auth": "credentials: {type: api_key | bearer | jwt | basic, ...}, or a provider with get_headers()",
     "ca_file": "certificates to trust instead of the system's",
     "client_cert": "certificate to show to the server",
     "client_key": "its key, unless that stands in the same file",
@@ -59,6 +62,8 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
     server: Any = None
     url: str | None = None
     headers: Any = None
+    auth: Any = None
+    """What `read_auth` made of it."""
     ca_file: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
@@ -81,6 +86,7 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
 
         Raises:
             TypeError: an unknown key, or a value of the wrong type.
+            ValueError: credentials that no header can carry.
         """
         if isinstance(source, ClientConfig):
             return source
@@ -102,13 +108,15 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
         elif isinstance(kind, str):
             kind = _SPELLINGS.get(_PUNCTUATION.sub("", kind).lower(), kind)
         values["transport"] = kind
+        if values.get("auth") is not None:
+            values["auth"] = read_auth(values["auth"])
         try:
             return msgspec.convert(values, cls)
         except msgspec.ValidationError as error:
             raise TypeError(f"config: {error}") from None
 
     def __repr__(self) -> str:
-        # Environment and headers hold secrets.
+        # Environment, headers and auth hold secrets.
         return f"ClientConfig(transport={self.transport!r}, endpoint={self.endpoint!r})"
 
     def problems(self) -> list[str]:
@@ -124,6 +132,8 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
             found.append('a memory transport needs "server", an MCPServer of this process')
         elif self.is_networked:
             found += self._network_problems()
+        if self.auth is not None:
+            found += self._auth_problems()
         if self.cwd is not None and not Path(self.cwd).is_dir():
             found.append(f"cwd {self.cwd!r} is not a directory")
         for name in _TIMEOUTS:
@@ -131,6 +141,20 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
             if value is not None and value is not UNSET and not value > 0:
                 found.append(f"{name} must be above zero, not {value!r}")
         return found
+
+    def _auth_problems(self) -> list[str]:
+        if self.transport == "memory":
+            return ["auth: a server of this process trusts its callers; a memory transport takes no credentials"]
+        try:
+            if self.transport == "stdio":
+                environment_of(self.auth)
+            sent = {name.lower() for name in self.auth.get_headers()}
+        except ValueError as error:
+            return [str(error)]
+        twice = (
+            sorted(name for name in self.headers if name.lower() in sent) if isinstance(self.headers, Mapping) else []
+        )
+        return [f"headers and auth both set {', '.join(twice)}; give it once"] if twice else []
 
     def _network_problems(self) -> list[str]:
         found = []
@@ -183,20 +207,61 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
         return f"memory:{getattr(self.server, 'name', '?')}"
 
     @property
+    def sent_headers(self) -> Any:
+        """The headers of every request, or what makes them: the user's own and those of `auth`."""
+        auth, own = self.auth, self.headers
+        if auth is None:
+            return own
+        if isinstance(auth, HeaderAuth) and not callable(own):
+            return {**auth.get_headers(), **(own or {})}
+        return SentHeaders(auth, own)
+
+    @property
+    def child_environment(self) -> dict[str, str] | None:
+        """What a stdio server gets in its environment: the user's variables, and those that carry `auth`."""
+        return self.env if self.auth is None else {**environment_of(self.auth), **(self.env or {})}
+
+    @property
+    def _auth_key(self) -> Any:
+        # A provider's credentials change, it does not; what is sent as it is stands for itself.
+        auth = self.auth
+        return _digest(repr(sorted(auth.get_headers().items()))) if isinstance(auth, HeaderAuth) else id(auth)
+
+    @property
     def key(self) -> tuple[Any, ...]:
-        """What tells connections apart that may be shared."""
+        """What tells connections apart that may be shared; secrets are in it as digests only."""
         if not self.is_networked:
-            env = None if self.env is None else tuple(sorted(self.env.items()))
-            return (self.transport, self.command, self.args, env, self.cwd, id(self.server) if self.server else None)
+            env = None if self.env is None else _digest(repr(sorted(self.env.items())))
+            server = id(self.server) if self.server else None
+            return (self.transport, self.command, self.args, env, self.cwd, server, self._auth_key)
         sent = tuple(sorted(self.headers.items())) if isinstance(self.headers, Mapping) else ()
         made = self.headers if callable(self.headers) else None
         shown = (self.ca_file, self.client_cert, self.client_key, self.proxy, self.http_codec)
-        return (*self.endpoint_key, made, _digest(repr((sent, shown))))
+        return (*self.endpoint_key, made, self._auth_key, _digest(repr((sent, shown))))
 
     @property
     def endpoint_key(self) -> tuple[Any, ...]:
         """What tells servers apart, whoever asks them."""
         return (self.transport, self.endpoint, _digest(self.url or "")) if self.is_networked else self.key
+
+
+class SentHeaders:
+    """Makes the headers of each request: those of a provider, whose tokens may change, and the user's own."""
+
+    __slots__ = ("_auth", "_own")
+
+    def __init__(self, auth: Any, own: Any) -> None:
+        self._auth = auth
+        self._own = own
+
+    def __call__(self) -> Any:
+        """Return the headers, or what is to be awaited for them."""
+        made = self._auth.get_headers()
+        own = self._own() if callable(self._own) else self._own
+        return self._merged(made, own) if inspect.isawaitable(own) else {**made, **(own or {})}
+
+    async def _merged(self, made: Mapping[str, str], own: Awaitable[Any]) -> Mapping[str, str]:
+        return {**made, **(await own or {})}
 
 
 _IMPLIED = {"server": "memory", "command": "stdio", "url": "http"}
@@ -276,11 +341,11 @@ def load_servers(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
         for key in ("command", "cwd", "url", "ca_file", "client_cert", "client_key", "proxy"):
             if key in values:
                 values[key] = _expand(values[key])
-        for key in ("env", "headers"):
+        for key in ("env", "headers", "auth"):
             if isinstance(values.get(key), Mapping):
                 values[key] = {name: _expand(value) for name, value in values[key].items()}
         try:
             configs[name] = ClientConfig.of(values)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise ValueError(f"server {name!r}: {error}") from None
     return configs

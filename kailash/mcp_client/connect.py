@@ -7,6 +7,7 @@ import anyio
 from protocol.pipe import Pipe
 from protocol.revisions import Era
 
+from ..adapters.http_pool import PoolCounts
 from ..adapters.memory import MemoryChannel
 from ..adapters.owner import Owner, spawn_owner
 from ..adapters.spawn import Process, SpawnError, spawn_process
@@ -36,16 +37,25 @@ class Connection:
 
 
 async def connect(
-    config: ClientConfig, make_session: Callable[[], ClientSession], on_stderr: Callable[[bytes], object] | None
+    config: ClientConfig,
+    make_session: Callable[[], ClientSession],
+    on_stderr: Callable[[bytes], object] | None,
+    counts: PoolCounts | None = None,
 ) -> Connection | WebConnection:
     """Open a connection and wait until the server is ready.
+
+    Args:
+        config: how to reach it.
+        make_session: called for each way that is tried.
+        on_stderr: gets the standard error of a stdio server.
+        counts: counts requests and connections of HTTP.
 
     Raises:
         TransportError: the server cannot be reached; the text says "connection", the endpoint and the cause.
         MCPError: the server speaks no common revision.
     """
     if config.is_networked:
-        return await connect_web(config, make_session)
+        return await connect_web(config, make_session, counts)
     open_ = _OPENERS[config.transport or ""]
     connection = await open_(config, make_session, on_stderr)
     era = _eras.recall(config.key, connection.session)
@@ -96,7 +106,7 @@ async def _open_stdio(
             on_events=session.on_events,
             on_open=session.attach,
             on_closed=session.on_closed,
-            env=config.env,
+            env=config.child_environment,
             cwd=config.cwd,
             on_stderr=on_stderr,
         )

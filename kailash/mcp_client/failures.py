@@ -28,9 +28,8 @@ def answered(error: ErrorObject) -> MCPError:
     """Return what an error that the server sent is raised as."""
     facts = _facts(error)
     failure = from_wire(error.message, error.code, facts or None, error.data or None)
-    if type(failure) is MCPError and facts.get("status") == 429:
-        return _of_status(error, RateLimitError)
-    return failure
+    kind = _BY_STATUS.get(facts.get("status"))
+    return failure if kind is None or type(failure) is not MCPError else _of_status(error, kind)
 
 
 def found_here(error: ErrorObject) -> MCPError:

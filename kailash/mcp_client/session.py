@@ -44,6 +44,7 @@ from ..errors import ConnectionError as MCPConnectionError
 from ..errors import MCPError, MCPErrorCode, RequestTimeoutError
 from .failures import answered, connection_lost, ended, found_here
 from .inputs import InputHandlers
+from .tracing import CallTracer
 
 __all__ = ["CallOptions", "ClientSession", "Outcome", "ProgressHandler"]
 
@@ -110,6 +111,8 @@ class ClientSession:
         self.channel: Channel | HTTPClientChannel = None  # type: ignore[assignment]  # set by `attach`, before anything is read
         self.describe_loss: Callable[[], Awaitable[str]] | None = None
         self.context: Context | None = None
+        self.tracer: CallTracer | None = None
+        """Makes spans of calls, if somebody wants them."""
         self._handlers = handlers
         self._on_log = on_log
         self._on_change = on_change
@@ -157,6 +160,7 @@ class ClientSession:
     async def aclose(self) -> None:
         """End the connection's own work; the channel is closed by whoever opened it."""
         self._is_closing = True
+        self._tell_tracer()
         self.engine.receive_eof()
         self.on_events(self.engine.events_received())
         await self._dispatcher.aclose()
@@ -169,6 +173,11 @@ class ClientSession:
         Raises:
             MCPError: what the server answered, or why it did not.
         """
+        if self.tracer is None:
+            return await self._make(method, params, options)
+        return await self.tracer.trace(self._make, method, params, options, self._revision)
+
+    async def _make(self, method: str, params: Struct | None, options: CallOptions) -> Outcome:
         if self._loss is not None or self.engine.closed:
             raise self._loss or MCPConnectionError(f"the connection to {self.endpoint} is closed")
         now = self.channel.now()
@@ -282,8 +291,17 @@ class ClientSession:
 
     def on_closed(self, error: BaseException | None) -> None:
         """Take the end of the connection."""
+        self._tell_tracer()
         self.engine.receive_eof()
         self.on_events(self.engine.events_received())
+
+    def _tell_tracer(self) -> None:
+        if self.tracer is not None:
+            self.tracer.closed(self._revision)
+
+    @property
+    def _revision(self) -> str | None:
+        return None if self.context is None else self.context.revision.name
 
     def _settle(self, event: Result) -> None:
         pending = self._pending.pop(event.call, None)

@@ -21,7 +21,7 @@ from protocol.http.sse_client import SSEClient
 from protocol.revisions import Era
 
 from ..adapters.http_client import HTTPClientChannel
-from ..adapters.http_pool import HTTPPool, PoolLimits, make_tls
+from ..adapters.http_pool import HTTPPool, PoolCounts, PoolLimits, make_tls
 from ..adapters.http_transfer import ClientTimeouts
 from ..adapters.http_url import HTTPURL
 from ..errors import ConnectionError as MCPConnectionError
@@ -69,7 +69,9 @@ class WebConnection:
         await self._pool.aclose()
 
 
-async def connect_web(config: ClientConfig, make_session: Callable[[], ClientSession]) -> WebConnection:
+async def connect_web(
+    config: ClientConfig, make_session: Callable[[], ClientSession], counts: PoolCounts | None = None
+) -> WebConnection:
     """Find out what is spoken at the config's URL and wait until the server is ready.
 
     Raises:
@@ -78,7 +80,7 @@ async def connect_web(config: ClientConfig, make_session: Callable[[], ClientSes
         AuthenticationError, AuthorizationError, RateLimitError: the server said so.
         MCPError: the server speaks no common revision.
     """
-    pool = _make_pool(config)
+    pool = _make_pool(config, counts)
     try:
         asking = make_session()
         known = _verdicts.recall(config.endpoint_key, asking)
@@ -163,7 +165,7 @@ class _Search:
             door.url,
             on_events=session.on_events,
             on_closed=session.on_closed,
-            headers=config.headers,
+            headers=config.sent_headers,
             user_agent=f"kailash-mcp/{__version__}",
             timeouts=_timeouts(config, is_sse=door.is_sse),
         )
@@ -209,13 +211,13 @@ def _failed(config: ClientConfig, error: MCPError) -> MCPError:
     return error
 
 
-def _make_pool(config: ClientConfig) -> HTTPPool:
+def _make_pool(config: ClientConfig, counts: PoolCounts | None) -> HTTPPool:
     try:
         ssl = None
         if config.location.scheme == "https" or config.ca_file is not None or config.client_cert is not None:
             ssl = make_tls(ca_file=config.ca_file, client_cert=config.client_cert, client_key=config.client_key)
         limits = PoolLimits(connect=config.http_connect_timeout)
-        return HTTPPool(limits=limits, ssl=ssl, proxy=config.proxy, codec=config.http_codec)
+        return HTTPPool(limits=limits, ssl=ssl, proxy=config.proxy, codec=config.http_codec, counts=counts)
     except (OSError, ImportError) as error:
         raise TransportError(f"no connection to {config.endpoint} possible: {error}") from error
 

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from .content import Audio, File, Image, ToolResult
     from .context import Context
     from .server import MCPServer
+    from .simple import SimpleMCPServer
     from .web_options import HTTPOptions
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "MCPError",
     "MCPErrorCode",
     "MCPServer",
+    "SimpleMCPServer",
     "SyncMCPClient",
     "ToolResult",
 ]
@@ -35,6 +37,7 @@ _HOME = {
     "MCPError": "..errors",
     "MCPErrorCode": "..errors",
     "MCPServer": ".server",
+    "SimpleMCPServer": ".simple",
     "SyncMCPClient": "..mcp_client",
     "ToolResult": ".content",
 }

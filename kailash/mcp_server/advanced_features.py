@@ -1,4 +1,4 @@
-"""Progress reporters and multi-modal content, as the seed document spells them."""
+"""Progress reporters, structured tools and multi-modal content, as the seed document spells them."""
 
 from collections.abc import Generator
 from types import TracebackType
@@ -17,8 +17,9 @@ from protocol.types import (
 )
 
 from .context import Context, current_context
+from .structure import structured_tool
 
-__all__ = ["MultiModalContent", "ProgressReporter", "create_progress_reporter"]
+__all__ = ["MultiModalContent", "ProgressReporter", "create_progress_reporter", "structured_tool"]
 
 
 class ProgressReporter:

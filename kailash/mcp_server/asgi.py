@@ -115,9 +115,10 @@ class _Home:
                 size = server.limits.message_bytes
                 kinds = (server.enable_http_transport or not server.enable_sse_transport, server.enable_sse_transport)
                 app = self._app = WebApplication(server, options, http=kinds[0], sse=kinds[1])
+                await app.start()
                 self.endpoints = ASGIEndpoints(
                     app.routes,
-                    take=app.runtime.take,
+                    take=app.take,
                     carriers=app.carriers,
                     admit=app.admit,
                     max_body=size,

@@ -38,6 +38,7 @@ from ..errors import MCPError, MCPErrorCode, RequestError
 from ..schema import to_jsonable
 
 if TYPE_CHECKING:
+    from ..telemetry import Span
     from .server import MCPServer
     from .session import ServerSession
 
@@ -146,13 +147,25 @@ class Told:
 class Context:
     """The request being handled. Handlers get it by annotating a parameter: `ctx: Context`."""
 
-    __slots__ = ("_answered", "_counts", "_is_stateless", "_ledger", "_session", "_wanted", "cancelled", "request")
+    __slots__ = (
+        "_answered",
+        "_counts",
+        "_is_stateless",
+        "_ledger",
+        "_session",
+        "_wanted",
+        "cancelled",
+        "request",
+        "span",
+    )
 
     def __init__(self, session: "ServerSession", request: Request) -> None:
         self._session = session
         self.request = request
         self.cancelled = Cancellation()
         """Set when the client withdraws the request; sync tools poll it with `check()`."""
+        self.span: Span | None = None
+        """Makes what the handler traces a child of the request's span."""
         self._ledger: InputLedger | None = None
         self._answered: Mapping[str, Raw] = {}
         self._is_stateless = False
@@ -446,6 +459,8 @@ class Context:
     def activate(self) -> None:
         """Make this the current context of the running task."""
         _current.set(self)
+        if self.span is not None:
+            self.span.activate()
 
 
 def _digest(question: InputRequest) -> str:

@@ -20,6 +20,7 @@ from .context import Context, Told
 from .tools import ToolEntry
 
 if TYPE_CHECKING:
+    from .pipeline import Passage
     from .session import ServerSession
     from .tasks import TaskRunner
 
@@ -34,6 +35,7 @@ class Run:
         "entry",
         "handle",
         "loop",
+        "passage",
         "progress",
         "questions",
         "record",
@@ -55,6 +57,8 @@ class Run:
         self.thread = threading.get_ident()
         self.context: TaskContext
         self.handle: Any = None
+        self.passage: Passage | None = None
+        """What is told of the end."""
         self.timer: Any = None
         self.progress: float | None = None
         self.questions: dict[str, Question] = {}

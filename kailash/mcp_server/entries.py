@@ -3,15 +3,23 @@
 import inspect
 from collections.abc import Callable, Mapping
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protocol.events import Request
 
 from ..errors import MCPErrorCode, RequestError
 from ..schema import Arguments, derive_arguments
 from .context import Context
+from .options import EntryPolicy
+from .streaming import gathering, is_streaming
 
-__all__ = ["Entry", "Mode", "bare_or_called", "positive"]
+if TYPE_CHECKING:
+    from .pipeline import Pipeline
+
+__all__ = ["Entry", "Mode", "bare_or_called", "name_of", "positive"]
+
+
+UNGUARDED = EntryPolicy()
 
 
 class Mode(Enum):
@@ -29,25 +37,34 @@ class Entry:
     """One registered function.
 
     Args:
-        fn: a plain function, a coroutine function, or a callable object.
+        fn: a plain function, a coroutine function, one that yields parts of its value, or a callable object.
         blocking: a plain function may block, so it runs in a thread; `False` runs it in the read loop.
         timeout: seconds until the request fails; `None` for the server's default.
+        policy: what guards it.
     """
 
     kind = "handler"
 
-    def __init__(self, fn: Callable[..., Any], *, blocking: bool | None, timeout: float | None) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        *,
+        blocking: bool | None,
+        timeout: float | None,
+        policy: EntryPolicy = UNGUARDED,
+    ) -> None:
         call = fn if inspect.isroutine(fn) or inspect.isclass(fn) else getattr(fn, "__call__", fn)  # noqa: B004
-        is_async = inspect.iscoroutinefunction(fn) or inspect.iscoroutinefunction(call)
-        if any(map(inspect.isgeneratorfunction, (fn, call))) or any(map(inspect.isasyncgenfunction, (fn, call))):
-            raise TypeError(
-                f"{_name_of(fn)} yields: return one value, and tell how far it is with ctx.progress() on the way"
-            )
+        streams = is_streaming(fn) or is_streaming(call)
+        self._run = gathering(fn) if streams else fn
+        is_async = any(map(inspect.iscoroutinefunction, (fn, call, self._run)))
         if is_async and blocking:
-            raise TypeError(f"{_name_of(fn)} is a coroutine function; blocking=True is for plain functions")
+            raise TypeError(f"{name_of(fn)} is a coroutine function; blocking=True is for plain functions")
         self.fn = fn
         self.mode = Mode.TASK if is_async else Mode.INLINE if blocking is False else Mode.THREAD
         self.timeout = positive("timeout", timeout)
+        self.policy = policy
+        self.pipeline: Pipeline | None = None
+        """What its calls pass; composed by the server that it is registered at."""
         self.arguments: Arguments = derive_arguments(fn, skip=(Context,))
         self.is_enabled = True
         self.serial = 0
@@ -60,7 +77,24 @@ class Entry:
     @property
     def name(self) -> str:
         """The name it is known by."""
-        raise KeyError(_name_of(self.fn))
+        raise KeyError(name_of(self.fn))
+
+    @property
+    def required_permissions(self) -> frozenset[str]:
+        """What a caller must be allowed."""
+        return self.policy.required_permissions
+
+    def spelled_arguments(self, request: Request) -> bytes | None:
+        """Return the text in which the arguments came, if they came as one."""
+        return None
+
+    def named_arguments(self, request: Request) -> Mapping[str, Any]:
+        """Return what tells a request from others of the same entry.
+
+        Raises:
+            ArgumentError: it cannot be read.
+        """
+        return {}
 
     def bind(self, request: Request) -> dict[str, Any]:
         """Return the arguments of the call.
@@ -79,14 +113,15 @@ class Entry:
             if self._token_name is not None:
                 token = context.request.progress_token
                 kwargs[self._token_name] = token if isinstance(token, int | str) else None
-        return self.fn(**kwargs)
+        return self._run(**kwargs)
 
     def finish(self, value: Any, request: Request) -> Any:
         """Turn the returned value into the method's result."""
         raise RequestError(f"{self.kind} has no result", error_code=MCPErrorCode.INTERNAL_ERROR)
 
 
-def _name_of(fn: Any) -> str:
+def name_of(fn: Any) -> str:
+    """Return what to call a function in messages."""
     return getattr(fn, "__name__", type(fn).__name__)
 
 

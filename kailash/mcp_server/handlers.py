@@ -27,9 +27,9 @@ def _unknown(what: str) -> RequestError:
 
 def _call_tool(session: "ServerSession", request: Request) -> Any:
     entry = session.registry.tools.get(request.params.name)
-    # A tool the caller may not use is as unknown as one that does not exist.
-    if entry is None or not session.may_use(entry):
+    if entry is None:
         raise _unknown(f"unknown tool {request.params.name!r}")
+    session.authorise(request, entry)
     if entry.task is not None or request.params.task is not UNSET:
         return session.server.tasks.decide(session, request, entry)
     return entry
@@ -41,6 +41,7 @@ def _read_resource(session: "ServerSession", request: Request) -> Entry:
     if entry is None:
         code = request.context.revision.fault_codes[Fault.RESOURCE_NOT_FOUND]
         raise RequestError(f"Resource not found: {uri}", error_code=code, data={"uri": uri})
+    session.authorise(request, entry)
     return entry
 
 
@@ -48,6 +49,7 @@ def _get_prompt(session: "ServerSession", request: Request) -> Entry:
     entry = session.registry.prompts.get(request.params.name)
     if entry is None:
         raise _unknown(f"unknown prompt {request.params.name!r}")
+    session.authorise(request, entry)
     return entry
 
 
@@ -61,11 +63,13 @@ def _complete(session: "ServerSession", request: Request) -> Any:
         prompt = registry.prompts.get(ref.name)
         if prompt is None:
             raise _unknown(f"unknown prompt {ref.name!r}")
+        session.authorise(request, prompt)
         known, name = prompt.arguments.names, ref.name
     else:
         template = registry.templates.get(ref.uri)
         if template is None:
             raise _unknown(f"unknown resource template {ref.uri!r}")
+        session.authorise(request, template)
         known, name = frozenset(template.template.variables), ref.uri
     if argument not in known:
         raise _unknown(f"{name!r} has no argument {argument!r}")
@@ -80,8 +84,8 @@ def _page(catalogue: str) -> Handler:
         return getattr(session.registry, catalogue).page(  # type: ignore[no-any-return]
             None if cursor is UNSET else cursor,
             server.page_size,
-            session.permissions,
-            session.may_use if catalogue == "tools" else None,
+            session.identity.permissions,
+            session.may_use,
         )
 
     return answer

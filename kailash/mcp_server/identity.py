@@ -1,13 +1,10 @@
-"""Who calls, as verified from what the transport brought; and how an HTTP request proves it."""
+"""How an HTTP request proves who sends it."""
 
 import logging
 from base64 import b64decode
 from collections.abc import Awaitable, Callable, Mapping
-from functools import lru_cache
 from math import ceil
-from typing import Any
-
-from msgspec import Struct
+from typing import TYPE_CHECKING, Any
 
 from protocol.errors import ErrorCode, ErrorObject
 from protocol.framing.headers import Headers
@@ -15,44 +12,18 @@ from protocol.framing.httphead import RequestHead
 from protocol.http.answer import RETRY_AFTER, Answer, refuse
 
 from ..errors import AuthenticationError, MCPErrorCode
-from ..resilience import Rate, RateLimiter
+from ..resilience import RateLimiter
+from ..telemetry import Refusal
+from .callers import Identity, read_identity
+from .pipeline import reason_of
 from .providers import ask_provider
 
-__all__ = ["Identity", "credentials_of", "make_admit", "read_identity"]
+if TYPE_CHECKING:
+    from .policies import Policies
+
+__all__ = ["credentials_of", "make_admit"]
 
 logger = logging.getLogger("kailash.mcp_server.identity")
-
-
-class Identity(Struct, frozen=True, kw_only=True):
-    """A verified caller."""
-
-    principal: str | None = None
-    """Whom sessions, limits and tasks are bound to."""
-    permissions: frozenset[str] | None = None
-    """What it may do; `None`: everything."""
-    metadata: Mapping[str, Any] = {}
-    """What the provider knows besides."""
-    rate: Rate | None = None
-    """How many requests it may send over HTTP."""
-
-
-def read_identity(found: Mapping[str, Any]) -> Identity:
-    """Return what a provider's `authenticate` found."""
-    return Identity(
-        principal=found["user_id"],
-        permissions=frozenset(found["permissions"]),
-        metadata=found.get("metadata") or {},
-        rate=_rate_of(found.get("rate_limit")),
-    )
-
-
-@lru_cache(maxsize=1024)
-def _make_rate(requests: float, window: float, burst: int | None) -> Rate:
-    return Rate(requests=requests, window=window, burst=burst)
-
-
-def _rate_of(limit: Mapping[str, Any] | None) -> Rate | None:
-    return None if not limit else _make_rate(limit["requests"], limit.get("window", 60.0), limit.get("burst_size"))
 
 
 def credentials_of(headers: Headers) -> dict[str, str]:
@@ -113,7 +84,7 @@ def _place_of(error: Exception) -> str:
     return "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
-def make_admit(provider: Any, now: Callable[[], float]) -> Callable[[Any, RequestHead], Any]:
+def make_admit(provider: Any, now: Callable[[], float], policies: "Policies") -> Callable[[Any, RequestHead], Any]:
     """Return what lets in the callers of HTTP requests: it gives an `Identity`, a 401 or 429, or an awaitable of one.
 
     A provider that fails, be it by an error of its own, is answered 503.
@@ -121,15 +92,21 @@ def make_admit(provider: Any, now: Callable[[], float]) -> Callable[[Any, Reques
     Args:
         provider: knows the callers.
         now: the clock of rate limits.
+        policies: are told of whom is not let in.
     """
     limiter = RateLimiter()
     challenge = str(getattr(provider, "challenge", _CHALLENGE)).encode("latin-1")
+
+    def refuse_(endpoint: Any, head: RequestHead, error: Exception) -> Answer:
+        policies.turned_away(None, head.method, reason_of(error), Refusal.AUTHENTICATION)
+        return _refuse(endpoint, head, error, challenge)
 
     def let_in(endpoint: Any, head: RequestHead, found: Mapping[str, Any]) -> Identity | Answer:
         identity = read_identity(found)
         if identity.rate is not None:
             verdict = limiter.take(identity.principal, identity.rate, now())
             if not verdict.is_allowed:
+                policies.turned_away(identity.principal, head.method, "rate_limited", Refusal.RATE_LIMIT)
                 return _slow_down(verdict.retry_after).with_headers(endpoint.cors(head))
         return identity
 
@@ -140,12 +117,12 @@ def make_admit(provider: Any, now: Callable[[], float]) -> Callable[[Any, Reques
             found = ask_provider(provider, credentials_of(head.headers))
             return _finish(endpoint, head, found) if hasattr(found, "__await__") else let_in(endpoint, head, found)
         except Exception as error:
-            return _refuse(endpoint, head, error, challenge)
+            return refuse_(endpoint, head, error)
 
     async def _finish(endpoint: Any, head: RequestHead, found: Awaitable[Mapping[str, Any]]) -> Identity | Answer:
         try:
             return let_in(endpoint, head, await found)
         except Exception as error:
-            return _refuse(endpoint, head, error, challenge)
+            return refuse_(endpoint, head, error)
 
     return admit

@@ -14,7 +14,8 @@ from protocol.types import Completion, Icon, Prompt, PromptArgument, PromptMessa
 from ..errors import MCPErrorCode, RequestError
 from ..schema import dumps, to_jsonable
 from .content import CONTENT_TYPES, result_of
-from .entries import Entry
+from .entries import UNGUARDED, Entry
+from .options import EntryPolicy
 from .resources import from_text, hints_of
 
 __all__ = ["CompletionEntry", "PromptEntry"]
@@ -38,8 +39,9 @@ class PromptEntry(Entry):
         meta: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         blocking: bool | None = None,
+        policy: EntryPolicy = UNGUARDED,
     ) -> None:
-        super().__init__(fn, blocking=blocking, timeout=timeout)
+        super().__init__(fn, blocking=blocking, timeout=timeout, policy=policy)
         called = name or getattr(fn, "__name__", None)
         if not called or called == "<lambda>":
             raise TypeError("a lambda or a callable object needs name=")
@@ -66,6 +68,11 @@ class PromptEntry(Entry):
     def name(self) -> str:
         """The name it is asked for by."""
         return self.prompt.name
+
+    def named_arguments(self, request: Request) -> Mapping[str, Any]:
+        """Return the argument texts."""
+        given = request.params.arguments
+        return {} if given is UNSET or given is None else given
 
     def bind(self, request: Request) -> dict[str, Any]:
         """Return the argument texts as what the function's parameters are annotated with."""

@@ -48,14 +48,15 @@ class Catalogue(Generic[E]):
         self._entries[entry.name] = entry
         self._forget()
 
-    def remove(self, name: str) -> None:
-        """Take an entry away.
+    def remove(self, name: str) -> E:
+        """Take an entry away, and return it.
 
         Raises:
             KeyError: there is none of that name.
         """
-        del self._entries[name]
+        entry = self._entries.pop(name)
         self._forget()
+        return entry
 
     def enable(self, name: str, is_enabled: bool) -> None:
         """Show or hide an entry; a hidden one is neither listed nor served.
@@ -108,6 +109,10 @@ class Catalogue(Generic[E]):
                 self._pages.clear()  # cursors come from peers; the pages kept for them are bounded
             self._pages[cursor, group] = page
         return page
+
+    def refresh(self) -> None:
+        """Take that an entry shows something else; clients are told."""
+        self._forget()
 
     def _forget(self) -> None:
         self._pages.clear()
@@ -182,15 +187,25 @@ class Registry:
         self.tools.add(entry)
         if mirrored:
             self.mirrors[entry.name] = mirrored
+        entry.reshaped = lambda: self._reshaped(entry)
 
-    def remove_tool(self, name: str) -> None:
-        """Take a tool away.
+    def _reshaped(self, entry: ToolEntry) -> None:
+        mirrored = _mirrors_of(entry)
+        self.mirrors.pop(entry.name, None)
+        if mirrored:
+            self.mirrors[entry.name] = mirrored
+        self.tools.refresh()
+
+    def remove_tool(self, name: str) -> ToolEntry:
+        """Take a tool away, and return it.
 
         Raises:
             KeyError: there is none of that name.
         """
-        self.tools.remove(name)
         self.mirrors.pop(name, None)
+        entry = self.tools.remove(name)
+        entry.reshaped = None
+        return entry
 
     def find_resource(self, uri: str) -> ResourceEntry | TemplateEntry | None:
         """Return what serves a URI: a resource of exactly this URI, else the first template that matches."""

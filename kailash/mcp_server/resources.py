@@ -12,7 +12,8 @@ from protocol.types import Annotations, Icon, Resource, ResourceTemplate
 
 from ..errors import MCPErrorCode, RequestError
 from .content import contents_of
-from .entries import Entry
+from .entries import UNGUARDED, Entry
+from .options import EntryPolicy
 from .templates import Template
 
 __all__ = ["ResourceEntry", "TemplateEntry", "from_text"]
@@ -62,8 +63,9 @@ class ResourceEntry(Entry):
         meta: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         blocking: bool | None = None,
+        policy: EntryPolicy = UNGUARDED,
     ) -> None:
-        super().__init__(fn, blocking=blocking, timeout=timeout)
+        super().__init__(fn, blocking=blocking, timeout=timeout, policy=policy)
         if self.arguments.required:
             needs = ", ".join(self.arguments.required)
             raise TypeError(f"resource {uri!r} has no variables to fill {needs}: write them into the URI as {{name}}")
@@ -110,8 +112,9 @@ class TemplateEntry(Entry):
         meta: Mapping[str, Any] | None = None,
         timeout: float | None = None,
         blocking: bool | None = None,
+        policy: EntryPolicy = UNGUARDED,
     ) -> None:
-        super().__init__(fn, blocking=blocking, timeout=timeout)
+        super().__init__(fn, blocking=blocking, timeout=timeout, policy=policy)
         self.template = Template(uri_template)
         variables = set(self.template.variables)
         missing = set(self.arguments.required) - variables
@@ -142,6 +145,10 @@ class TemplateEntry(Entry):
     def matches(self, uri: str) -> bool:
         """Tell whether a URI is of this family."""
         return self.template.match(uri) is not None
+
+    def named_arguments(self, request: Request) -> Mapping[str, Any]:
+        """Return the variables of the URI."""
+        return self.template.match(request.params.uri) or {}
 
     def bind(self, request: Request) -> dict[str, Any]:
         """Return the variables of the URI as arguments."""

@@ -123,6 +123,8 @@ def run(server: "MCPServer", given: RunOptions, *, reads_arguments: bool, more: 
     if reads_arguments and len(sys.argv) > 1:
         options = given | read_arguments(server.name)
     options = options | read_environment(os.environ)
+    if server.run_defaults is not None:
+        options = options | server.run_defaults
     if options.log_level is not None:
         configure_logging(options.log_level)
     transport = options.transport or server.default_transport

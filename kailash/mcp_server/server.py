@@ -6,7 +6,7 @@ import secrets
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import anyio
 from msgspec import UNSET
@@ -24,31 +24,33 @@ from protocol.pipe import Pipe
 from protocol.revisions import REVISIONS, Revision, select
 from protocol.server import ServerEngine, ServerProfile
 from protocol.subscriptions import ChangeNotice
-from protocol.types import Annotations, Icon, Implementation, ToolAnnotations
+from protocol.types import Icon, Implementation
 
+from ..adapters.loops import AsyncFunction
 from ..adapters.memory import MemoryChannel, join
 from ..adapters.threads import WorkerPool
-from .caching import ToolCache
-from .entries import Entry, bare_or_called, positive
-from .prompts import CompletionEntry, PromptEntry
+from .callers import ANYONE, Identity, read_identity
+from .entries import positive
+from .policies import Policies
+from .registration import Registration
 from .registry import Registry
-from .resources import ResourceEntry, TemplateEntry
 from .session import ServerSession
 from .tasks import TaskRunner
-from .tools import ToolEntry
 
 if TYPE_CHECKING:
+    from ..stores import Store
+    from ..telemetry import AuditLog, AuditSink, MetricsCollector
+    from ..telemetry.tracing import Tracing
+    from .running import RunOptions
     from .web_app import WebApplication
     from .web_options import HTTPOptions
 
 __all__ = ["MCPServer"]
 
-F = TypeVar("F", bound=Callable[..., Any])
-
 Lifespan = Callable[["MCPServer"], AbstractAsyncContextManager[Any]]
 
 
-class MCPServer:
+class MCPServer(Registration):
     """A server of tools, resources and prompts.
 
     Args:
@@ -64,9 +66,21 @@ class MCPServer:
         enable_http_transport: have `run()` serve Streamable HTTP, at `/mcp` and at the base URL.
         enable_sse_transport: have `run()` serve the older HTTP+SSE, at `/sse` with `/messages`.
         http_options: how to serve over HTTP: a mapping with the names of `HTTPOptions`.
+        rate_limit_config: how many calls pass: `requests_per_minute` (or `requests` and `window`), `burst_size`,
+            `per_user`.
+        circuit_breaker_config: when what fails is not tried for a while: `failure_threshold`, `timeout`,
+            `success_threshold`, `is_failure`.
+        cache_config: how many results are kept: `max_entries`, `max_bytes`, `max_ttl`, `on_store_error`.
+        store: where rate limits, results and sessions live that several processes share: `redis://…`; default here.
+        on_store_error: whether calls pass (`"open"`) or are refused (`"closed"`) while the store of the limits is away.
+        max_concurrent_requests: calls that run at once; `max_queued` wait, and more are refused at once.
+        enable_metrics: count calls for `get_metrics()`, and over HTTP for `/metrics`.
+        audit: write each decision down: `True` (logger `kailash.audit`), the path of a file, or a function.
+        tracing: make OpenTelemetry spans (extra `otel`).
         page_size: entries per page of a list; `None` for all at once.
         request_timeout: seconds a handler may take, unless its own `timeout` says otherwise; `None` for no limit.
-        max_threads, max_queued: worker threads for plain functions, and how many calls may wait for one.
+        max_threads, max_queued: worker threads for plain functions, and how many calls may wait for one, or for their
+            turn where only so many may run at once.
         list_ttl: seconds a client may keep lists; they still go stale at once when they change.
         limits: bounds on what one client can make the server hold.
         state_keys: secrets of 32 bytes or more that seal request state; the first seals. Default: a random one, which
@@ -91,6 +105,15 @@ class MCPServer:
         enable_http_transport: bool = False,
         enable_sse_transport: bool = False,
         http_options: "HTTPOptions | Mapping[str, Any] | None" = None,
+        rate_limit_config: Mapping[str, Any] | None = None,
+        circuit_breaker_config: Mapping[str, Any] | None = None,
+        cache_config: Mapping[str, Any] | None = None,
+        store: "str | Store | None" = None,
+        on_store_error: Literal["open", "closed"] = "closed",
+        max_concurrent_requests: int | None = None,
+        enable_metrics: bool = False,
+        audit: "AuditSink | AuditLog | None" = None,
+        tracing: "bool | Tracing" = False,
         page_size: int | None = None,
         request_timeout: float | None = 300.0,
         max_threads: int = 32,
@@ -108,6 +131,8 @@ class MCPServer:
         from .. import __version__
 
         self.name = name
+        self.run_defaults: RunOptions | None = None
+        """What `run()` falls back on; of the configuration, where there is one."""
         self.info = Implementation(
             name=name,
             version=version or __version__,
@@ -135,6 +160,18 @@ class MCPServer:
         self.applications: set[WebApplication] = set()
         """What is served over HTTP just now."""
         self.registry = Registry(self._list_changed)
+        self.policies = Policies(
+            rate_limit=rate_limit_config,
+            breaker=circuit_breaker_config,
+            cache=cache_config,
+            store=store,
+            on_store_error=on_store_error,
+            most_at_once=max_concurrent_requests,
+            most_waiting=max_queued,
+            metrics=enable_metrics,
+            audit=audit,
+            tracing=tracing,
+        )
         self.limits = limits
         self._lifespan = lifespan
         self._stdio_permissions = None if stdio_permissions is None else frozenset(stdio_permissions)
@@ -144,197 +181,103 @@ class MCPServer:
         self._list_ttl_ms = int(list_ttl * 1000)
         self.tasks = TaskRunner(self, limits)
         """The tasks that run and that ran."""
-        self._caches: dict[str, ToolCache] = {}
         self._profiles: dict[tuple[bool, ...], ServerProfile] = {}
         self._pools: dict[int, WorkerPool] = {}
         self._running = 0
         self._start_lock: anyio.Lock | None = None
         self._leave: Callable[[], Any] | None = None
 
-    # Registration
+    # What is known of it while it runs
 
-    @overload
-    def tool(self, fn: F, /) -> F: ...
-    @overload
-    def tool(
-        self,
-        name: str | None = None,
-        /,
-        **options: Any,
-    ) -> Callable[[F], F]: ...
-    def tool(self, fn: Any = None, /, **options: Any) -> Any:
-        """Register a function as a tool; with or without parentheses, the function itself comes back.
+    @property
+    def metrics(self) -> "MetricsCollector":
+        """Takes what you count yourself: `metrics.increment(name)` and `metrics.record(name, value)`."""
+        return self.policies.metrics
 
-        Options: `name`, `title`, `description`, `annotations`, `icons`, `meta`, `timeout` (seconds), `blocking`
-        (`False` runs a plain function in the read loop instead of a thread), `input_schema` (shown and checked instead
-        of what the signature says), `output_schema` (a schema, or `False` for none), `required_permission`,
-        `required_permissions` (all of them), `cache_ttl` (seconds) with `cache_key` (what clears it), `task`
-        ("optional" or "required": runs as a task, see `tasks`) with `task_ttl` (seconds a task is kept, running or
-        ended; `None` for as long as the server), `task_poll_interval` (seconds between polls) and `task_asks_first`
-        (it is an ordinary call, with questions, until it awaits `ctx.start_task()`).
+    @property
+    def store(self) -> "Store":
+        """Where rate limits, results and sessions live that several processes may share."""
+        return self.policies.store
 
-        >>> from kailash.mcp_server import MCPServer
-        >>> server = MCPServer("doc")
-        >>> @server.tool
-        ... def add(a: int, b: int) -> int:
-        ...     "Add two numbers."
-        ...     return a + b
-        >>> add(1, 2)
-        3
+    def get_metrics(self) -> dict[str, Any]:
+        """Return what was counted, in one flat dict: `tools_called`, `cache_hits`, `error_rate` (0 to 1), …
+
+        Calls are counted with `enable_metrics=True`.
         """
-        if isinstance(fn, str):
-            options = {"name": fn, **options}
-            fn = None
-        return bare_or_called(fn, lambda function: self.add_tool(function, **options))
+        return self.policies.metrics.snapshot()
 
-    def add_tool(
-        self,
-        fn: Callable[..., Any],
-        *,
-        name: str | None = None,
-        title: str | None = None,
-        description: str | None = None,
-        annotations: ToolAnnotations | Mapping[str, Any] | None = None,
-        icons: Sequence[Icon] | None = None,
-        meta: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        blocking: bool | None = None,
-        input_schema: Mapping[str, Any] | None = None,
-        output_schema: Mapping[str, Any] | bool | None = None,
-        required_permission: str | None = None,
-        required_permissions: Iterable[str] = (),
-        cache_key: str | None = None,
-        cache_ttl: float | None = None,
-        task: str | None = None,
-        task_ttl: float | None = 3600.0,
-        task_poll_interval: float | None = 1.0,
-        task_asks_first: bool = False,
-    ) -> None:
-        """Register a function as a tool; the options are those of `tool`."""
-        if cache_key is not None and cache_ttl is None:
-            raise TypeError("cache_key names a cache; say how long results live with cache_ttl (seconds)")
-        required = {required_permission} if required_permission is not None else set()
-        entry = ToolEntry(
-            fn,
-            name=name,
-            title=title,
-            description=description,
-            annotations=annotations,
-            icons=icons,
-            meta=meta,
-            timeout=timeout,
-            blocking=blocking,
-            input_schema=input_schema,
-            output_schema=output_schema,
-            required_permissions=frozenset(required.union(required_permissions)),
-            cache_name=cache_key,
-            cache_ttl=positive("cache_ttl", cache_ttl),
-            task=task,
-            task_ttl=task_ttl,
-            task_poll_interval=task_poll_interval,
-            task_asks_first=task_asks_first,
-        )
-        self.registry.add_tool(entry)
-        self.tasks.offer(entry)
-        if entry.cache_ttl is not None:
-            self._caches[entry.name] = ToolCache(cache_key or entry.name, entry.cache_ttl)
+    def get_tool_stats(self) -> dict[str, dict[str, Any]]:
+        """Return the figures of each tool: calls, errors, cache hits, percentiles in milliseconds."""
+        return self.policies.metrics.stats("tool")
 
-    def resource(
-        self,
-        uri: str,
-        *,
-        name: str | None = None,
-        title: str | None = None,
-        description: str | None = None,
-        mime_type: str | None = None,
-        size: int | None = None,
-        annotations: Annotations | None = None,
-        icons: Sequence[Icon] | None = None,
-        meta: Mapping[str, Any] | None = None,
-        timeout: float | None = None,
-        blocking: bool | None = None,
-    ) -> Callable[[F], F]:
-        """Register a function as a resource, or, when the URI has `{variables}`, as a resource template (RFC 6570)."""
-        if not isinstance(uri, str):
-            raise TypeError('a resource needs its URI: @server.resource("config://settings")')
-        common: dict[str, Any] = {
-            "name": name,
-            "title": title,
-            "description": description,
-            "mime_type": mime_type,
-            "annotations": annotations,
-            "icons": icons,
-            "meta": meta,
-            "timeout": timeout,
-            "blocking": blocking,
+    def get_resource_stats(self) -> dict[str, dict[str, Any]]:
+        """Return the figures of each resource and template, by URI."""
+        return self.policies.metrics.stats("resource")
+
+    def get_server_stats(self) -> dict[str, Any]:
+        """Return what the server is, what it offers, and how it does."""
+        registry = self.registry
+        return {
+            "name": self.name,
+            "version": self.info.version,
+            "tools": len(registry.tools),
+            "resources": len(registry.resources) + len(registry.templates),
+            "prompts": len(registry.prompts),
+            "connections": len(self.sessions),
+            "circuit_breakers": self.policies.breakers(),
+            "metrics": self.get_metrics(),
         }
 
-        def register(fn: Callable[..., Any]) -> None:
-            if "{" in uri:
-                if size is not None:
-                    raise TypeError("a template has no size")
-                self.registry.templates.add(TemplateEntry(fn, uri, **common))
-            else:
-                self.registry.resources.add(ResourceEntry(fn, uri, size=size, **common))
+    async def health_check(self) -> dict[str, Any]:
+        """Return whether all is well: `healthy`, or `degraded` with the problems: open breakers, a lost store."""
+        wrong = [
+            f"circuit breaker of {name} is {state}"
+            for name, state in self.policies.breakers().items()
+            if state != "closed"
+        ]
+        wrong += await self.policies.check_store()
+        return {"status": "degraded" if wrong else "healthy", "problems": wrong, "connections": len(self.sessions)}
 
-        return bare_or_called(None, register)  # type: ignore[no-any-return]
-
-    @overload
-    def prompt(self, fn: F, /) -> F: ...
-    @overload
-    def prompt(self, name: str | None = None, /, **options: Any) -> Callable[[F], F]: ...
-    def prompt(self, fn: Any = None, /, **options: Any) -> Any:
-        """Register a function as a prompt; with or without parentheses, the function itself comes back.
-
-        Options: `name`, `title`, `description`, `icons`, `meta`, `timeout`, `blocking`.
-        """
-        if isinstance(fn, str):
-            options = {"name": fn, **options}
-            fn = None
-        return bare_or_called(fn, lambda function: self.registry.prompts.add(PromptEntry(function, **options)))
-
-    def completion(
-        self, *, prompt: str | None = None, template: str | None = None, argument: str, blocking: bool | None = None
-    ) -> Callable[[F], F]:
-        """Register a function that suggests values for an argument of a prompt or a variable of a template."""
-        if (prompt is None) == (template is None):
-            raise TypeError("a completion is for a prompt= or a template=")
-        ref = prompt if prompt is not None else template
-        assert ref is not None
-
-        def register(fn: Callable[..., Any]) -> None:
-            self.registry.completions[ref, argument] = CompletionEntry(fn, ref, argument, blocking=blocking)
-
-        return bare_or_called(None, register)  # type: ignore[no-any-return]
-
-    def remove_tool(self, name: str) -> None:
-        """Take a tool away; clients are told."""
-        self.registry.remove_tool(name)
-        self.tasks.withdraw(name)
-        self._caches.pop(name, None)
-
-    def remove_resource(self, uri: str) -> None:
-        """Take a resource or a template away; clients are told."""
-        catalogue: Any = self.registry.templates if "{" in uri else self.registry.resources
-        catalogue.remove(uri)
-
-    def remove_prompt(self, name: str) -> None:
-        """Take a prompt away; clients are told."""
-        self.registry.prompts.remove(name)
-
-    def enable_tool(self, name: str) -> None:
-        """Offer a disabled tool again; clients are told."""
-        self.registry.tools.enable(name, True)
-
-    def disable_tool(self, name: str) -> None:
-        """Neither list nor serve a tool for now; clients are told."""
-        self.registry.tools.enable(name, False)
+    def reset_circuit_breaker(self, name: str | None = None) -> None:
+        """Close the circuit breaker of a tool, or all of them."""
+        self.policies.reset_breaker(name)
 
     def clear_cache(self, name: str | None = None) -> None:
-        """Forget kept results, of one `cache_key` (or tool name) or of all."""
-        for tool, cache in self._caches.items():
-            if name is None or name in (tool, cache.name):
-                cache.clear()
+        """Forget kept results: all, or those of a tool, of a `cache_key`, or of one filled in (`"weather:Paris"`).
+
+        With a `store` that is shared, its results are forgotten in the background; there a name that is filled in
+        clears all of its `cache_key`.
+        """
+        for tag in self.policies.clear_cache(name):
+            self._spawn(self.policies.clear_store, tag)
+
+    def _spawn(self, async_fn: AsyncFunction, *args: Any) -> None:
+        """Run something in whatever loop serves; from any thread."""
+        loops = [app.carriers.loop for app in self.applications] + [session.channel.loop for session in self.sessions]
+        if not loops:
+            raise RuntimeError("the server does not run: there is no loop in which its store could be asked")
+        loops[0].call_threadsafe(lambda: loops[0].spawn(async_fn, args, None, lambda _: None))
+
+    @classmethod
+    def from_config(cls, source: "str | os.PathLike[str] | Mapping[str, Any] | None" = None, **arguments: Any) -> Self:
+        """Return a server of what is written down: a TOML or JSON file, and `MCP_*` variables of the environment.
+
+        Arguments rank above the environment, that above the file; see `configuration`.
+
+        Args:
+            source: the file's path, what such a file holds, or `None`.
+            arguments: those of the class.
+
+        Raises:
+            TypeError: an unknown option, or a value of the wrong type.
+            ValueError: a malformed file or variable, or no name.
+        """
+        from .configuration import read_settings  # what a server that is made in code never needs
+
+        settings = read_settings(cls, source, arguments)
+        server = cls(**settings.options)
+        server.run_defaults = settings.run
+        return server
 
     # Changes
 
@@ -452,7 +395,7 @@ class MCPServer:
         from ..adapters.stdio import serve_stdio
 
         async with self.running():
-            session = self.new_session(*await self._stdio_identity())
+            session = self.new_session(await self._stdio_identity(), transport="stdio")
             error = await serve_stdio(
                 Pipe(session.engine),
                 on_open=session.attach,
@@ -462,35 +405,33 @@ class MCPServer:
             await session.aclose()
             return error
 
-    async def _stdio_identity(self) -> tuple[str | None, frozenset[str] | None]:
-        """Return principal and permissions of whoever owns this process."""
+    async def _stdio_identity(self) -> Identity:
+        """Return who owns this process."""
         if self.auth_provider is None:
-            return None, self._stdio_permissions
+            return Identity(permissions=self._stdio_permissions)
         credentials = {
             key: os.environ[variable]
             for key, variable in (("api_key", "MCP_API_KEY"), ("token", "MCP_TOKEN"))
             if os.environ.get(variable)
         }
         if not credentials:
-            return None, self._stdio_permissions or frozenset()
-        from .identity import read_identity
+            return Identity(permissions=self._stdio_permissions or frozenset())
         from .providers import ask_provider
 
         if "token" in credentials:
             credentials.setdefault("api_key", credentials["token"])  # as a Bearer header does
         found = ask_provider(self.auth_provider, credentials)
-        identity = read_identity(await found if hasattr(found, "__await__") else found)
-        return identity.principal, identity.permissions
+        return read_identity(await found if hasattr(found, "__await__") else found)
 
-    def new_session(self, principal: str | None = None, permissions: frozenset[str] | None = None) -> ServerSession:
+    def new_session(self, identity: Identity = ANYONE, *, transport: str = "memory") -> ServerSession:
         """Return a session, with an engine of its own, for one connection."""
         engine = ServerEngine(self.profile())
-        engine.principal = principal
-        return ServerSession(self, engine, permissions)
+        engine.principal = identity.principal
+        return ServerSession(self, engine, identity, transport=transport)
 
     def open_memory(self, client: MemoryChannel) -> MemoryChannel:
         """Serve a client in this process: a real protocol round trip without a socket."""
-        session = self.new_session(permissions=self._stdio_permissions)
+        session = self.new_session(Identity(permissions=self._stdio_permissions))
         channel = MemoryChannel(Pipe(session.engine), on_events=session.on_events, on_closed=session.on_closed)
         session.attach(channel)
         join(channel, client)
@@ -515,6 +456,7 @@ class MCPServer:
                     self._running -= 1
                     if self._running == 0:
                         await self.tasks.aclose()
+                        await self.policies.aclose()
                         for pool in self._pools.values():
                             pool.close()
                         self._pools.clear()
@@ -567,10 +509,6 @@ class MCPServer:
         if pool is None:
             pool = self._pools[key] = WorkerPool(limit=self._max_threads, queue=self._max_queued)
         return pool
-
-    def cache_for(self, entry: Entry) -> ToolCache | None:
-        """Return where an entry's results are kept, if they are."""
-        return self._caches.get(entry.name) if self._caches and type(entry) is ToolEntry else None
 
 
 def _provider_of(given: Any) -> Any:

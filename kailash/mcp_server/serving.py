@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 
+from ..adapters.heap import keep_freed_memory
 from ..adapters.http_server import HTTPServer, bind, make_ssl_context
 from ..adapters.switchboard import Switchboard
+from ..telemetry.shared import SharedMemory
 from .web_app import WebApplication
 from .web_options import HTTPOptions
 
@@ -31,13 +33,19 @@ def run_web(server: "MCPServer", http: HTTPOptions, host: str, port: int, *, wor
         is_sse: serve HTTP+SSE, and Streamable HTTP only where the server was made for it.
     """
     context = None if http.ssl_certfile is None else make_ssl_context(http.ssl_certfile, http.ssl_keyfile)
+    keep_freed_memory()
     try:
         sockets = bind(host, port, is_shared=workers > 1)
     except OSError as error:
         sys.exit(f"{server.name}: {error.strerror}")
     kinds = (not is_sse or server.enable_http_transport, is_sse or server.enable_sse_transport)
+    # Before the fork: each worker counts in its part of it, and tells of them all.
+    counts = SharedMemory(workers) if workers > 1 else None
 
     def serve(switchboard: Switchboard | None, sockets: list[socket.socket]) -> int:
+        if switchboard is not None and counts is not None:
+            server.metrics.share(counts, switchboard.number)
+
         def tell() -> None:
             if switchboard is None or switchboard.number == 0:
                 announce(server, sockets, is_secure=context is not None, kinds=kinds)
@@ -102,7 +110,7 @@ async def serve_sockets(
         app = WebApplication(server, options, http=kinds[0], sse=kinds[1], switchboard=switchboard)
         http = HTTPServer(
             app.routes,
-            take=app.runtime.take,
+            take=app.take,
             carriers=app.carriers,
             admit=app.admit,
             options=options.server_options(server.limits.message_bytes),
@@ -116,6 +124,7 @@ async def serve_sockets(
             signals: Any = None
             if stop is None:
                 signals = stack.enter_context(anyio.open_signal_receiver(signal.SIGTERM, signal.SIGINT))
+            await app.start()
             await http.listen(sockets, ssl=context)
             if started is not None:
                 started()

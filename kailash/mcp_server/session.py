@@ -1,6 +1,7 @@
 """Serving one connection: a request from the engine finds its entry, is run where the entry says, and is answered.
 
-engine ─Request─► handlers ─Entry─► inline | task | thread ─value─► entry.finish ─► engine.send_result ─► flush
+engine ─Request─► handlers ─Entry─► its pipeline, if any ─► inline | task | thread ─value─► entry.finish
+       ─► engine.send_result ─► flush
 """
 
 import logging
@@ -33,10 +34,13 @@ from ..adapters.threads import WorkerPool, WorkersBusy
 from ..adapters.waiter import make_waiter
 from ..errors import ConnectionError as MCPConnectionError
 from ..errors import MCPError, MCPErrorCode, RequestError, RequestTimeoutError, from_wire
+from ..telemetry import Outcome, Span
+from .callers import ANYONE, Identity
 from .context import Context, InputNeeded, TaskWanted
 from .entries import Entry, Mode
 from .handlers import HANDLERS
-from .tasks import LATER
+from .pipeline import Passage, outcome_of
+from .tasks import LATER, Launch
 from .tools import ToolEntry, failed_call, wire_error
 
 if TYPE_CHECKING:
@@ -67,22 +71,30 @@ class ServerSession:
     Args:
         server: whose tools are served.
         engine: the connection's engine; its `principal` is set by whoever verified it.
-        permissions: what the caller may do; `None`: everything.
+        identity: who calls.
+        transport: how it came, for logs.
         home: shared with other sessions; default one of its own.
     """
 
     __slots__ = (
-        "_dispatcher", "_pool", "_running", "_waiting", "channel", "engine", "permissions", "registry", "server",
-        "streams", "thread", "token",
+        "_born", "_dispatcher", "_passages", "_pool", "_running", "_waiting", "channel", "engine", "identity",
+        "registry", "server", "streams", "thread", "token", "transport",
     )  # fmt: skip
 
     def __init__(
-        self, server: "MCPServer", engine: ServerEngine, permissions: frozenset[str] | None, *, home: Home | None = None
+        self,
+        server: "MCPServer",
+        engine: ServerEngine,
+        identity: Identity = ANYONE,
+        *,
+        transport: str = "memory",
+        home: Home | None = None,
     ) -> None:
         self.server = server
         self.registry = server.registry
         self.engine = engine
-        self.permissions = permissions
+        self.identity = identity
+        self.transport = transport
         self.channel: Any = None
         """A `Channel`, or what stands for one behind HTTP; set before anything is read."""
         self.streams: Session | None = None
@@ -93,7 +105,9 @@ class ServerSession:
         self._dispatcher = home.dispatcher
         self._pool = home.pool
         self._running: dict[Request, tuple[Any, Context, Entry | None]] = {}
+        self._passages: dict[Request, Passage] = {}
         self._waiting: dict[Call, Any] = {}
+        self._born = time.monotonic()
 
     def attach(self, channel: Channel) -> None:
         """Take the connection's channel."""
@@ -112,9 +126,26 @@ class ServerSession:
         return sent
 
     def may_use(self, entry: Entry) -> bool:
-        """Tell whether the caller has every permission an entry requires; `admin` implies them all."""
-        required = getattr(entry, "required_permissions", None)
-        return not required or self.permissions is None or "admin" in self.permissions or required <= self.permissions
+        """Tell whether the caller has every permission an entry requires."""
+        required = entry.policy.required_permissions
+        return not required or not self.identity.lacks(required)
+
+    def authorise(self, request: Request, entry: Entry) -> None:
+        """Refuse a caller who may not.
+
+        Raises:
+            RequestError: 1010, with the permissions that are missing.
+        """
+        required = entry.policy.required_permissions
+        missing = self.identity.lacks(required) if required else None
+        if missing:
+            self.server.policies.forbidden(self, request, entry.kind, entry.name)
+            words = ", ".join(repr(permission) for permission in missing)
+            raise RequestError(
+                f"{entry.kind} {entry.name!r} requires the permission {words}",
+                error_code=MCPErrorCode.AUTHORIZATION_FAILED,
+                data={"missing": missing},
+            )
 
     # Events
 
@@ -140,6 +171,9 @@ class ServerSession:
         """Take the end of the connection: whatever still runs is cancelled."""
         self.engine.receive_eof()
         self.on_events(self.engine.events_received())
+        tracing = self.server.policies.tracing
+        if tracing is not None and self.is_lasting and self in self.server.sessions:
+            tracing.session_ended(time.monotonic() - self._born, transport=self.transport)
         self.server.sessions.discard(self)
 
     async def aclose(self) -> None:
@@ -149,12 +183,22 @@ class ServerSession:
     @property
     def is_busy(self) -> bool:
         """Tell whether a request is being handled."""
-        return bool(self._running)
+        return bool(self._running or self._passages)
+
+    @property
+    def in_flight(self) -> int:
+        """How many requests are being handled."""
+        return max(len(self._running), len(self._passages))  # most are in both; asked from any thread
+
+    @property
+    def is_lasting(self) -> bool:
+        """Tell whether this is a session that its client comes back to."""
+        return self.streams is not None or self.transport != "http"
 
     def cancel_all(self, why: str) -> None:
         """Answer the requests that are being handled with an error, and cancel their handlers."""
-        for request in list(self._running):
-            self._refuse(request, RequestError(why, error_code=MCPErrorCode.INTERNAL_ERROR, retryable=True))
+        for request in [*self._running, *self._passages]:
+            self.refuse(request, RequestError(why, error_code=MCPErrorCode.INTERNAL_ERROR, retryable=True))
             self._stop(request, why)
 
     def close_stream(self, request: Request, retry: float | None) -> bool:
@@ -169,22 +213,54 @@ class ServerSession:
 
     def _receive(self, request: Request) -> None:
         handler = HANDLERS.get(request.method)
+        tracing = self.server.policies.tracing
+        began = 0 if tracing is None else time.time_ns()
         try:
             if handler is None:
                 raise RequestError("Method not found", error_code=MCPErrorCode.METHOD_NOT_FOUND)
             found = handler(self, request)
             if isinstance(found, Entry):
                 self._start(request, found)
+            elif isinstance(found, Launch):
+                self._start(request, found.entry, found.dialect)
             elif found is not LATER:
                 self.engine.send_result(request, found)
+                if tracing is not None:
+                    tracing.note(request, self.transport, began, Outcome.OK)
         except RequestError as error:
-            self._refuse(request, error)
+            if tracing is not None and request not in self._passages:
+                tracing.note(request, self.transport, began, Outcome.ERROR, error)
+            self.refuse(request, error)
 
-    def _start(self, request: Request, entry: Entry) -> None:
+    def _start(self, request: Request, entry: Entry, launch: Dialect | None = None) -> None:
+        if launch is None and entry.mode is not Mode.INLINE:
+            timeout = self.server.request_timeout if entry.timeout is None else entry.timeout
+            if timeout is not None:
+                self.engine.limit_request(request, self.channel.now() + timeout)
+        if entry.pipeline is None:
+            self.proceed(request, entry, launch)
+        else:
+            passage = self._passages[request] = Passage.begin(self, request, entry, launch)
+            passage.go()
+
+    def proceed(self, request: Request, entry: Entry, launch: Dialect | None = None) -> None:
+        """Run an entry whose request is let in.
+
+        Args:
+            request: the request.
+            entry: what it is for.
+            launch: the dialect of the task that it shall become, if it shall.
+        """
+        if launch is not None:
+            self._become_task(request, entry, launch)
+            return
+        passage = self._passages.get(request) if self._passages else None
+        span = None if passage is None else passage.span
         if entry.mode is Mode.INLINE and not entry.wants_context:
-            self._run_inline(request, entry)
+            self._run_inline(request, entry, None, span)
             return
         context = Context(self, request)
+        context.span = span
         params = request.params
         if (
             getattr(params, "request_state", UNSET) is not UNSET
@@ -196,44 +272,29 @@ class ServerSession:
                 self.engine.send_error(request, error.error)
                 return
         if entry.mode is Mode.INLINE:
-            self._run_inline(request, entry, context)
+            self._run_inline(request, entry, context, span)
             return
-        timeout = self.server.request_timeout if entry.timeout is None else entry.timeout
-        if timeout is not None:
-            self.engine.limit_request(request, self.channel.now() + timeout)
         if entry.mode is Mode.TASK:
             self._running[request] = (self._dispatcher.spawn(self._run_task, request, entry, context), context, entry)
         else:
             self._run_thread(request, entry, context)
 
-    def _run_inline(self, request: Request, entry: Entry, context: Context | None = None) -> None:
-        cache = self.server.cache_for(entry)
+    def _run_inline(self, request: Request, entry: Entry, context: Context | None, span: Span | None) -> None:
         try:
-            if cache is None:
+            if span is None:
                 value = entry.call(entry.bind(request), context)
             else:
-                key = cache.key(request)
-                found, value = cache.get(key)
-                if not found:
-                    value = cache.put(key, entry.finish(entry.call(entry.bind(request), context), request))
+                with span.active():
+                    value = entry.call(entry.bind(request), context)
         except (Exception, InputNeeded) as error:
             self._fail(request, entry, context, error)
         else:
-            self._answer(request, entry, value)
+            self.answer(request, entry, value)
 
     async def _run_task(self, request: Request, entry: Entry, context: Context) -> None:
         context.activate()
         try:
-            kwargs = entry.bind(request)
-            cache = self.server.cache_for(entry)
-            if cache is None:
-                value = await entry.call(kwargs, context)
-            else:
-
-                async def run() -> Any:
-                    return entry.finish(await entry.call(kwargs, context), request)
-
-                value = await cache.once(cache.key(request), run)
+            value = await entry.call(entry.bind(request), context)
         except (Exception, InputNeeded) as error:
             self._fail(request, entry, context, error)
         except BaseExceptionGroup as group:
@@ -242,16 +303,12 @@ class ServerSession:
             # Asked inside a task group of the handler's own.
             self._fail(request, entry, context, InputNeeded() if group.subgroup(TaskWanted) is None else TaskWanted())
         else:
-            self._answer(request, entry, value)
+            self.answer(request, entry, value)
         finally:
             self._running.pop(request, None)
-        self._flush()
+        self.flush()
 
     def _run_thread(self, request: Request, entry: Entry, context: Context) -> None:
-        cache = self.server.cache_for(entry)
-        if cache is not None:
-            self._running[request] = (self._dispatcher.spawn(self._run_cached, request, entry, context), context, entry)
-            return
         try:
             kwargs = entry.bind(request)
             self._pool.submit(
@@ -260,30 +317,9 @@ class ServerSession:
             )
             self._running[request] = (None, context, entry)
         except WorkersBusy as busy:
-            self._refuse(request, _overloaded(str(busy)))
+            self.refuse(request, _overloaded(str(busy)))
         except (Exception, InputNeeded) as error:
             self._fail(request, entry, context, error)
-
-    async def _run_cached(self, request: Request, entry: Entry, context: Context) -> None:
-        """Run a plain function whose result is cached: callers that ask the same at once share one run."""
-        cache = self.server.cache_for(entry)
-        assert cache is not None
-        try:
-            kwargs = entry.bind(request)
-
-            async def run() -> Any:
-                return entry.finish(await self._pool.run(lambda: _in_thread(entry, kwargs, context)), request)
-
-            value = await cache.once(cache.key(request), run)
-        except WorkersBusy as busy:
-            self._refuse(request, _overloaded(str(busy)))
-        except (Exception, InputNeeded) as error:
-            self._fail(request, entry, context, error)
-        else:
-            self._answer(request, entry, value)
-        finally:
-            self._running.pop(request, None)
-        self._flush()
 
     def _finish_thread(
         self, request: Request, entry: Entry, context: Context, value: Any, error: BaseException | None
@@ -292,27 +328,40 @@ class ServerSession:
         if error is not None:
             self._fail(request, entry, context, error)
         else:
-            self._answer(request, entry, value)
-        self._flush()
+            self.answer(request, entry, value)
+        self.flush()
 
     # Answers
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Write: at once when nothing else runs, else with what the loop's next turn brings, in one write."""
         if self._running:
             self.channel.flush_soon()
         else:
             self.channel.flush()
 
-    def _answer(self, request: Request, entry: Entry, value: Any) -> None:
+    def answer(self, request: Request, entry: Entry, value: Any) -> None:
         """Answer with a handler's value; the result may still turn out not to be sendable."""
         if not request.is_open:
             return
         try:
             result = value if type(value) is Prepared else entry.finish(value, request)
-            self.engine.send_result(request, result)
+            passage = self._passages.get(request) if self._passages else None
+            if passage is None:
+                self.engine.send_result(request, result)
+                return
+            self.engine.send_result(request, passage.keep(result))
         except (TypeError, ValueError, MCPError) as error:
             self._fail(request, entry, None, error)
+            return
+        bare = result.result if type(result) is Prepared else result
+        self._conclude(request, Outcome.ERROR if getattr(bare, "is_error", None) is True else Outcome.OK)
+
+    def _conclude(self, request: Request, outcome: Outcome, error: BaseException | None = None) -> None:
+        """End the passage of a request, if it has one."""
+        passage = self._passages.pop(request, None)
+        if passage is not None:
+            passage.end(outcome, error)
 
     def _fail(self, request: Request, entry: Entry, context: Context | None, error: BaseException) -> None:
         if not request.is_open:
@@ -320,10 +369,13 @@ class ServerSession:
         if isinstance(error, InputNeeded):
             assert context is not None
             if isinstance(error, TaskWanted) and not context.needed()[0]:
-                self._become_task(request, entry, context)
+                self._become_task(request, entry, Dialect.EXTENSION, context)
             else:
                 self._ask(request, entry, context)
+                self._conclude(request, Outcome.OK, error)
             return
+        if self._passages:
+            self._conclude(request, outcome_of(error), error)
         if isinstance(entry, ToolEntry):
             outcome = failed_call(error, request, entry.name, debug=self.server.debug)
             if not isinstance(outcome, MCPError):
@@ -336,36 +388,44 @@ class ServerSession:
             if self.server.debug:
                 text += f": {type(error).__name__}: {error}"
             error = RequestError(text, error_code=MCPErrorCode.INTERNAL_ERROR)
-        self._refuse(request, error)
+        self.refuse(request, error)
 
     def _ask(self, request: Request, entry: Entry, context: Context) -> None:
         inputs, state = context.needed()
         try:
             self.engine.ask(request, inputs, state, now=time.time())
         except LocalProtocolError as error:
-            self._refuse(request, RequestError(str(error), error_code=MCPErrorCode.INTERNAL_ERROR))
+            self.refuse(request, RequestError(str(error), error_code=MCPErrorCode.INTERNAL_ERROR))
 
-    def _become_task(self, request: Request, entry: Entry, context: Context) -> None:
+    def _become_task(self, request: Request, entry: Entry, dialect: Dialect, earlier: Context | None = None) -> None:
         assert isinstance(entry, ToolEntry)
+        passage = self._passages.pop(request, None)
         try:
-            result = self.server.tasks.launch(self, request, entry, Dialect.EXTENSION, context)
+            result = self.server.tasks.launch(self, request, entry, dialect, earlier, passage)
         except RequestError as error:
-            self._refuse(request, error)
+            if passage is not None:
+                passage.end(Outcome.REFUSED, error)
+            self.refuse(request, error)
         else:
             self.engine.send_result(request, result)
 
-    def _refuse(self, request: Request, error: MCPError) -> None:
+    def refuse(self, request: Request, error: MCPError) -> None:
         """Answer with a JSON-RPC error; the application's code travels in its data."""
-        if not request.is_open:
-            return
-        self.engine.send_error(request, wire_error(error))
+        if self._passages:
+            self._conclude(request, Outcome.REFUSED, error)
+        if request.is_open:
+            self.engine.send_error(request, wire_error(error))
 
     def _expire(self, request: Request) -> None:
         running = self._running.pop(request, None)
-        if running is None:
+        passage = self._passages.get(request)
+        if running is None and passage is None:
             return
-        handle, context, entry = running
-        context.cancelled.set("timed out")
+        handle, context, entry = (None, None, None) if running is None else running
+        if entry is None and passage is not None:
+            entry = passage.entry
+        if context is not None:
+            context.cancelled.set("timed out")
         if request.is_open and entry is not None:
             timeout = entry.timeout or self.server.request_timeout
             message = f"{entry.kind} {entry.name!r} timed out after {timeout:g} s (timeout=)"
@@ -374,6 +434,8 @@ class ServerSession:
             handle.cancel()
 
     def _stop(self, request: Request, reason: str | None) -> None:
+        if self._passages:
+            self._conclude(request, Outcome.CANCELLED)
         running = self._running.pop(request, None)
         if running is None:
             return
@@ -401,7 +463,11 @@ class ServerSession:
                 self.engine.cancel(call, "no longer needed")
                 self.channel.flush()
 
-    # For tasks, which outlive the request they came with
+    # For tasks, which outlive the request they came with, and for passages
+
+    def spawn(self, async_fn: Callable[..., Any], *args: Any) -> None:
+        """Run something that waits, in a task of its own."""
+        self._dispatcher.spawn(async_fn, *args)
 
     def post(self, act: Callable[[], Any]) -> None:
         """Run something in the loop's thread: now, if this is it."""

@@ -19,7 +19,7 @@ import secrets
 import threading
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 from msgspec import UNSET, Raw, structs
@@ -49,19 +49,29 @@ from protocol.tasks import (
 from ..adapters.dispatch import Dispatcher
 from ..adapters.threads import WorkersBusy
 from ..errors import MCPError, MCPErrorCode, RequestError, RequestTimeoutError
+from ..telemetry import Outcome
 from .context import Context
 from .detached import Question, Run, TaskContext, Waiting, related_tag
 from .entries import Mode
+from .pipeline import Passage, outcome_of
 from .tools import ToolEntry, failed_call, wire_error
 
 if TYPE_CHECKING:
     from .server import MCPServer
     from .session import ServerSession
 
-__all__ = ["LATER", "TaskRunner"]
+__all__ = ["LATER", "Launch", "TaskRunner"]
 
 LATER = object()
 """What a row of the handlers returns when it sees to the answer itself."""
+
+
+class Launch(NamedTuple):
+    """A call that becomes a task."""
+
+    entry: ToolEntry
+    dialect: Dialect
+
 
 _SHORTEST = 1.0
 """Seconds a task is kept at least, whatever the client asks for: it must be able to come for the result."""
@@ -122,10 +132,10 @@ class TaskRunner:
     # What clients ask for: rows of the handlers
 
     def decide(self, session: "ServerSession", request: Request, entry: ToolEntry) -> Any:
-        """Return the entry for an ordinary call, or start a task and return the answer that says so.
+        """Return the entry for an ordinary call, or a `Launch` for one that becomes a task.
 
         Raises:
-            RequestError: the tool is not called this way, or too many tasks are kept.
+            RequestError: the tool is not called this way.
         """
         context = request.context
         offered = session.engine.profile.capabilities
@@ -136,9 +146,9 @@ class TaskRunner:
                 raise _unsupported(f"tool {entry.name!r} does not run as a task")
             if not is_asked and entry.task == "required":
                 raise _unsupported(f"tool {entry.name!r} only runs as a task: send params.task")
-            return self.launch(session, request, entry, dialect) if is_asked else entry
+            return Launch(entry, dialect) if is_asked else entry
         if dialect is Dialect.EXTENSION and entry.task in ("optional", "required"):
-            return entry if entry.task_asks_first else self.launch(session, request, entry, dialect)
+            return entry if entry.task_asks_first else Launch(entry, dialect)
         if dialect is None and entry.task == "required" and "tasks/update" in context.revision.methods:
             raise RequestError(
                 "Missing required client capability",
@@ -212,11 +222,13 @@ class TaskRunner:
         entry: ToolEntry,
         dialect: Dialect,
         earlier: Context | None = None,
+        passage: Passage | None = None,
     ) -> Any:
         """Start a task and return the answer that says so.
 
         Args:
             earlier: the context in which the handler ran until it wanted to be a task.
+            passage: ends when the task does.
 
         Raises:
             RequestError: too many tasks are kept.
@@ -235,7 +247,11 @@ class TaskRunner:
             except RemoteProtocolError as refused:
                 raise _refusal(refused) from None
             run = Run(record, session, request, entry)
+            if passage is not None:
+                passage.detach()
+                run.passage = passage
             run.context = TaskContext(self, run)
+            run.context.span = None if passage is None else passage.span
             if earlier is not None:
                 run.context.inherit(earlier)
             self._runs[record.task_id] = run
@@ -275,9 +291,9 @@ class TaskRunner:
             run.context.cancelled.set(str(error))  # a thread that still runs need not
             failed = failed_call(error, request, entry.name, debug=self.server.debug)
             if isinstance(failed, MCPError):
-                self._settle(run, error=wire_error(failed), message=failed.message)
+                self._settle(run, error, error=wire_error(failed), message=failed.message)
             else:
-                self._settle(run, result=engine.seal(request, failed), is_error=True, message=_text_of(failed))
+                self._settle(run, error, result=engine.seal(request, failed), is_error=True, message=_text_of(failed))
         else:
             bare = outcome.result if isinstance(outcome, Prepared) else outcome
             if isinstance(bare, CallToolResult) and bare.is_error is True:
@@ -306,13 +322,14 @@ class TaskRunner:
                 value = entry.call(kwargs, context)
             return entry.finish(value, request)
 
-        cache = self.server.cache_for(entry)
+        cache = self.server.policies.cache_of(entry)
         return await (call() if cache is None else cache.once(cache.key(request), call))
 
-    def _settle(self, run: Run, **outcome: Any) -> None:
+    def _settle(self, run: Run, cause: BaseException | None = None, **outcome: Any) -> None:
         with self._lock:
             if run.record.task_id in self._runs and self.table.settle(run.record, time.time(), **outcome):
-                self._finish(run)
+                failed = "error" in outcome or "is_error" in outcome
+                self._finish(run, outcome_of(cause) if cause is not None else Outcome(("ok", "error")[failed]), cause)
 
     def _cancel(self, record: TaskRecord, message: str) -> bool:
         with self._lock:
@@ -321,12 +338,14 @@ class TaskRunner:
             run = self._runs.get(record.task_id)
             if run is not None:
                 run.stop(message)
-                self._finish(run)
+                self._finish(run, Outcome.CANCELLED)
             return True
 
-    def _finish(self, run: Run) -> None:
+    def _finish(self, run: Run, outcome: Outcome, cause: BaseException | None = None) -> None:
         """Tell everybody who waits for the end of a task."""
         self._runs.pop(run.record.task_id, None)
+        if run.passage is not None:
+            run.passage.end(outcome, cause)
         if run.timer is not None:
             run.post(run.timer.cancel)
         for question in run.questions.values():
@@ -347,6 +366,8 @@ class TaskRunner:
                 run = self._runs.pop(record.task_id, None)
                 if run is not None:
                     run.stop("the task has expired")
+                    if run.passage is not None:
+                        run.passage.end(Outcome.TIMEOUT)
                     waiters, run.waiters = run.waiters, {}
                     for request, session in waiters.items():
                         session.post(partial(self._answer_late, session, request, None))

@@ -15,10 +15,12 @@ from protocol.params import CallToolParams
 from protocol.results import CallToolResult
 from protocol.types import Icon, TextContent, Tool, ToolAnnotations, ToolExecution
 
-from ..errors import ERROR_META, MCPError, MCPErrorCode, RequestError, to_wire
-from ..schema import ArgumentError, compile_schema, derive_output
+from ..errors import ERROR_META, MCPError, MCPErrorCode, RequestError, ValidationError, to_wire
+from ..schema import ArgumentError, SchemaError, compile_schema, derive_output
 from .content import CONTENT_TYPES, result_of
-from .entries import Entry, Mode, positive
+from .entries import UNGUARDED, Entry, Mode, name_of, positive
+from .options import EntryPolicy
+from .structure import Structure, checker_of_input, follow_structure, structure_of
 
 __all__ = ["ToolEntry", "failed_call", "wire_error"]
 
@@ -47,15 +49,14 @@ class ToolEntry(Entry):
         blocking: bool | None = None,
         input_schema: Mapping[str, Any] | None = None,
         output_schema: Mapping[str, Any] | bool | None = None,
+        format_response: str | Callable[[Any], Any] | None = None,
         task: str | None = None,
         task_ttl: float | None = 3600.0,
         task_poll_interval: float | None = 1.0,
         task_asks_first: bool = False,
-        required_permissions: frozenset[str] = frozenset(),
-        cache_name: str | None = None,
-        cache_ttl: float | None = None,
+        policy: EntryPolicy = UNGUARDED,
     ) -> None:
-        super().__init__(fn, blocking=blocking, timeout=timeout)
+        super().__init__(fn, blocking=blocking, timeout=timeout, policy=policy)
         called = name or getattr(fn, "__name__", None)
         if not called or called == "<lambda>":
             raise TypeError("a lambda or a callable object needs name=")
@@ -63,9 +64,6 @@ class ToolEntry(Entry):
             logger.warning(
                 "tool name %r is not 1 to 128 of A-Z a-z 0-9 _ . -: some clients will refuse it", called[:200]
             )
-        self.required_permissions = required_permissions
-        self.cache_name = cache_name
-        self.cache_ttl = cache_ttl
         if task not in (None, "optional", "required", "forbidden"):
             raise ValueError(f"task is optional, required or forbidden, not {task!r}")
         if task_asks_first and (task not in ("optional", "required") or self.mode is Mode.INLINE):
@@ -74,32 +72,82 @@ class ToolEntry(Entry):
         self.task_asks_first = task_asks_first
         self.task_ttl = positive("task_ttl", task_ttl)
         self.task_poll_interval = positive("task_poll_interval", task_poll_interval)
-        self._fits = None if input_schema is None else _checker(input_schema)
-        self._output = None
-        if output_schema is not False:
-            self._output = derive_output(_return_annotation(fn), content_types=CONTENT_TYPES)
-        schema: Any = UNSET
-        if isinstance(output_schema, Mapping):
-            schema = dict(output_schema)
-        elif self._output is not None:
-            schema = self._output.schema
-        self.is_structured = schema is not UNSET
+        self._given = (input_schema, output_schema)
+        self._format = None if format_response is None else _formatter(format_response)
+        self.reshaped: Callable[[], None] | None = None
+        """Called when the schemas have changed; set by the registry that has the tool."""
+        shape = self._shape(structure_of(fn) or _NOTHING)
         self.tool = Tool(
             name=called,
             title=UNSET if title is None else title,
             description=description or self.arguments.doc.description or UNSET,
-            input_schema=self.arguments.schema if input_schema is None else dict(input_schema),
-            output_schema=schema,
+            input_schema=shape[0],
+            output_schema=shape[1],
             annotations=_annotations(annotations),
             icons=UNSET if icons is None else list(icons),
             execution=UNSET if task is None else ToolExecution(task_support=task),  # type: ignore[arg-type]
             meta=UNSET if meta is None else dict(meta),
         )
+        follow_structure(fn, self.reshape)  # type: ignore[arg-type]  # a bound method is one
+
+    def _shape(self, beside: Structure) -> tuple[dict[str, Any], Any]:
+        """Return the schemas that are shown, and prepare what checks them: options rank above what is beside."""
+        takes, gives = self._given
+        takes = beside.input_schema if takes is None else takes
+        gives = beside.output_schema if gives is None else gives
+        self._fits = None if takes is None else checker_of_input(takes)
+        # What was promised in so many words is checked; what an annotation says, a type checker has checked.
+        self._keeps = self._promise(gives) if isinstance(gives, Mapping) else None
+        shown: Any = UNSET
+        if isinstance(gives, Mapping):
+            shown = dict(gives)
+        elif gives is not False:
+            output = derive_output(_return_annotation(self.fn), content_types=CONTENT_TYPES)
+            shown = UNSET if output is None else output.schema
+        self.is_structured = shown is not UNSET
+        return self.arguments.schema if takes is None else dict(takes), shown
+
+    def _promise(self, schema: Mapping[str, Any]) -> Callable[[Any], str | None] | None:
+        try:
+            return compile_schema(schema).check
+        except SchemaError as error:
+            # Those who pass on the tools of others pass on what they cannot read.
+            logger.warning("the results of tool %r are not checked: %s", name_of(self.fn), error)
+            return None
+
+    def reshape(self, beside: Structure) -> None:
+        """Take schemas that were put beside the function after it was registered.
+
+        Raises:
+            ValueError: they cannot be used; the tool is what it was.
+        """
+        before = (self.tool, self._fits, self._keeps, self.is_structured)
+        try:
+            takes, gives = self._shape(beside)
+            self.tool = msgspec.structs.replace(self.tool, input_schema=takes, output_schema=gives)
+            if self.reshaped is not None:
+                self.reshaped()
+        except ValueError:
+            self.tool, self._fits, self._keeps, self.is_structured = before
+            raise
 
     @property
     def name(self) -> str:
         """The name it is called by."""
         return self.tool.name
+
+    def spelled_arguments(self, request: Request) -> bytes | None:
+        """Return the text in which the arguments came."""
+        raw = request.params.arguments
+        return None if raw is UNSET else bytes(raw)
+
+    def named_arguments(self, request: Request) -> Mapping[str, Any]:
+        """Return the arguments, decoded."""
+        raw = request.params.arguments
+        found = {} if raw is UNSET or raw == _NULL else _decoded(raw)
+        if not isinstance(found, dict):
+            raise ArgumentError("arguments are not an object")
+        return found
 
     def bind(self, request: Request) -> dict[str, Any]:
         """Decode the raw arguments into those of the function."""
@@ -113,10 +161,24 @@ class ToolEntry(Entry):
 
     def finish(self, value: Any, request: Request) -> CallToolResult:
         """Turn the returned value into a tool result."""
-        return result_of(value, structured=self.is_structured)
+        result = result_of(value, structured=self.is_structured)
+        if self._format is not None:
+            result = self._format(value, result)
+        if self._keeps is not None and result.is_error is not True:
+            self._check(self._keeps, result)
+        return result
+
+    def _check(self, keeps: Callable[[Any], str | None], result: CallToolResult) -> None:
+        # "Servers MUST provide structured results that conform to this schema" — server/tools#output-schema
+        found = result.structured_content
+        wrong = "it gave no structured content" if found is UNSET else keeps(found)
+        if wrong is not None:
+            logger.error("! tool %r broke its output schema: %s", self.name, wrong)
+            raise ValidationError(f"tool {self.name!r} broke its output schema: {wrong}")
 
 
 _NULL = Raw(b"null")
+_NOTHING = Structure()
 
 
 def _decoded(raw: Raw | None) -> Any:
@@ -126,11 +188,12 @@ def _decoded(raw: Raw | None) -> Any:
         raise ArgumentError(f"arguments are not valid JSON: {error}") from None
 
 
-def _checker(schema: Mapping[str, Any]) -> Callable[[Any], str | None]:
-    # `inputSchema: { type: "object" … }` — schema.ts, Tool
-    if schema.get("type") != "object":
-        raise ValueError(f"an input schema is of type object, not {schema.get('type')!r}")
-    return compile_schema(schema).check
+def _formatter(given: str | Callable[[Any], Any]) -> Callable[[Any, CallToolResult], CallToolResult]:
+    from .formatters import formatted, make  # few tools have one
+
+    formatter = make(given)
+    assert formatter is not None
+    return lambda value, result: formatted(formatter, value, result)
 
 
 def _return_annotation(fn: Any) -> Any:

@@ -13,7 +13,7 @@ from protocol.server import ServerEngine
 
 from ..adapters.carriers import Carriers, EngineChannel
 from ..adapters.loops import Timer
-from .identity import Identity
+from .callers import ANYONE, Identity
 from .session import Home, ServerSession
 
 if TYPE_CHECKING:
@@ -52,6 +52,8 @@ class WebRuntime:
         is_new = session is None
         if session is None:
             session = self._make(exchange, caller)
+        elif caller is not None:
+            session.identity = caller  # the same caller, who may be allowed something else by now
         events = exchange.events_received()
         if events:
             session.on_events(events)
@@ -71,8 +73,8 @@ class WebRuntime:
             self._arm(session.channel.owner)
 
     def _make(self, exchange: Exchange, caller: Identity | None) -> ServerSession:
-        permissions = None if caller is None else caller.permissions
-        session = ServerSession(self._server, exchange.engine, permissions, home=self._home)
+        transport = "sse" if isinstance(exchange, SSEExchange) else "http"
+        session = ServerSession(self._server, exchange.engine, caller or ANYONE, transport=transport, home=self._home)
         if type(exchange) is SingleExchange:
             session.channel = EngineChannel(self._carriers, exchange)
             return session
@@ -106,6 +108,14 @@ class WebRuntime:
             session.on_events(owner.events_received())
             self._carriers.carry(owner.flush(self._now()))
             self._end(owner.engine, session)
+
+    def stir(self, owner: Session) -> None:
+        """Take what happened in a session by no exchange of its own, and carry what it has to say."""
+        session = self._sessions.get(owner.engine)
+        if session is not None:
+            session.on_events(owner.events_received())
+            self._arm(owner)
+        self._carriers.carry(owner.flush(self._now()))
 
     # Deadlines of engines that several exchanges share
 

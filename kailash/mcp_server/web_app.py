@@ -9,22 +9,27 @@ import msgspec
 from protocol.events import ChangeKind
 from protocol.framing.httphead import RequestHead
 from protocol.http.answer import ANYWHERE, Answer, Arrival
-from protocol.http.endpoint import StreamableHTTPEndpoint
+from protocol.http.endpoint import StreamableHTTPEndpoint, StreamableHTTPOptions
 from protocol.http.sse_endpoint import SSEEndpoint
 from protocol.subscriptions import ChangeNotice
 
 from ..adapters.carriers import Carriers, EndpointLike
 from ..adapters.loops import current_loop
 from ..adapters.switchboard import Switchboard
+from ..telemetry.prometheus import MetricsEndpoint
 from .identity import make_admit
 from .web import WebRuntime
 from .web_options import HTTPOptions
 
 if TYPE_CHECKING:
+    from ..stores import Store
     from .server import MCPServer
+    from .sharing import SharedSessions
 
 __all__ = ["StatusEndpoint", "WebApplication"]
 
+_PUBLISHING = 2.0
+"""Seconds between two looks at gauges that other workers tell."""
 _decode_news = msgspec.json.Decoder(tuple[ChangeKind, str | None, bytes]).decode
 _JSON = (b"content-type", b"application/json")
 _NO_STORE = (b"cache-control", b"no-store")
@@ -55,9 +60,18 @@ class WebApplication:
         self._switchboard = switchboard
         self.carriers = Carriers(current_loop())
         self.runtime = WebRuntime(server, self.carriers)
-        self.admit = None if server.auth_provider is None else make_admit(server.auth_provider, self.carriers.loop.now)
+        self.admit = (
+            None
+            if server.auth_provider is None
+            else make_admit(server.auth_provider, self.carriers.loop.now, server.policies)
+        )
+        self.take = self.runtime.take
+        self.sharing: SharedSessions | None = None
+        if server.policies.store.sessions is not None:
+            self._share(server.policies.store)
         self.is_draining = False
         self._timer: Any = None
+        self._ticker: Any = None
         if switchboard is not None:
             server.place = f"{switchboard.number}."
         size = server.limits.message_bytes
@@ -71,20 +85,51 @@ class WebApplication:
             self.http = StreamableHTTPEndpoint(
                 profile,
                 options.endpoint_options(size),
-                mint=self.mint,
+                mint=self.mint if self.sharing is None else mint_shared,
                 mirrors=server.registry.mirrors,
                 logs=options.event_store,
+                sharing=None if self.sharing is None else self.sharing.log_of,
             )
+            if self.sharing is not None:
+                self.sharing.endpoint = self.http
             self.routes["/mcp"] = self.routes["/"] = self.http
             self._arm()
         if sse:
-            self.sse = SSEEndpoint(profile, options.sse_options(size), mint=self.mint)
-            self.routes["/sse"] = self.routes["/messages"] = self.sse
+            self.sse = SSEEndpoint(
+                profile, options.sse_options(size), mint=self.mint if self.sharing is None else mint_shared
+            )
+            served = self.sse if self.sharing is None else self.sharing.share_sse(self.sse)
+            self.routes["/sse"] = self.routes["/messages"] = served
+        if server.policies.is_counting:
+            self._serve_metrics()
         server.applications.add(self)
 
     def _profile(self) -> Any:
         # Callers that nobody tells apart would list each other's tasks.
-        return self.server.profile(lists_tasks=self.admit is not None)
+        return self.server.profile(lists_tasks=self.server.auth_provider is not None)
+
+    def _share(self, store: "Store") -> None:
+        from .sharing import SharedSessions  # what servers without a shared store never need
+
+        options = self.options
+        self.sharing = SharedSessions(
+            store,
+            self.server.name,
+            self.runtime,
+            self.carriers,
+            admit=self.admit,
+            idle=options.session_idle,
+            life=options.session_life,
+            hear=self.hear,
+            limits=options.endpoint_options(self.server.limits.message_bytes).log,
+            all_logs_size=StreamableHTTPOptions().all_logs_size,
+        )
+        self.take, self.admit = self.sharing.take, self.sharing.admit
+
+    async def start(self) -> None:
+        """Hear the processes that serve the same sessions, where there are such; before anything is served."""
+        if self.sharing is not None:
+            await self.sharing.start()
 
     def refresh(self) -> None:
         """Take what the server offers by now; connections that are open go on with what they were told."""
@@ -116,8 +161,15 @@ class WebApplication:
 
     def tell(self, notice: ChangeNotice) -> None:
         """Tell the other workers of a change."""
+        news = msgspec.json.encode((notice.kind, notice.key, notice.body))
+        if self.sharing is not None:
+            self.sharing.tell(news, self._tell_workers)
+        else:
+            self._tell_workers(news)
+
+    def _tell_workers(self, news: bytes) -> None:
         if self._switchboard is not None:
-            self._switchboard.tell_all(msgspec.json.encode((notice.kind, notice.key, notice.body)))
+            self._switchboard.tell_all(news)
 
     def hear(self, news: bytes) -> None:
         """Tell our clients of a change in another worker."""
@@ -138,6 +190,20 @@ class WebApplication:
         """Return the status and the body of `/ready`: whether new requests are welcome."""
         return (503, {"status": "draining"}) if self.is_draining else (200, {"status": "ready"})
 
+    def _serve_metrics(self) -> None:
+        server, metrics = self.server, self.server.metrics
+        metrics.gauge("in_flight", lambda: sum(session.in_flight for session in list(server.sessions)))
+        metrics.gauge("sessions", lambda: sum(session.is_lasting for session in list(server.sessions)))
+        guard = self.options.guard_options(server.limits.message_bytes)
+        self.routes["/metrics"] = MetricsEndpoint(metrics, is_open=self.options.open_metrics, guard=guard)
+        if metrics.is_shared:
+            self._publish()
+
+    def _publish(self) -> None:
+        self.server.metrics.publish()
+        loop = self.carriers.loop
+        self._ticker = loop.call_at(loop.now() + _PUBLISHING, self._publish)
+
     # The life of sessions
 
     def _arm(self) -> None:
@@ -154,6 +220,8 @@ class WebApplication:
     def _on_time(self) -> None:
         assert self.http is not None
         for session in self.http.handle_deadline(self.carriers.loop.now()):
+            if self.sharing is not None:
+                self.sharing.leave(session)
             self.runtime.end(session)
         self._arm()
 
@@ -182,13 +250,23 @@ class WebApplication:
     async def aclose(self) -> None:
         """End every session and every stream."""
         self.server.applications.discard(self)
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._ticker):
+            if timer is not None:
+                timer.cancel()
+        if self.sharing is not None:
+            await self.sharing.aclose()
         if self.http is not None:
             for session in list(self.http.sessions.values()):
                 self.http.end(session)
                 self.runtime.end(session)
         await self.runtime.aclose()
+        if self.sharing is not None:
+            await self.server.policies.store.aclose()
+
+
+def mint_shared() -> str:
+    """Return a fresh session id of 192 random bits, for a session that every process serves."""
+    return secrets.token_urlsafe(24)
 
 
 class StatusEndpoint:

@@ -15,8 +15,17 @@ from protocol.http.guard import GuardOptions
 from protocol.http.sse_endpoint import SSEOptions
 
 from ..adapters.http_server import HTTPServerOptions, HTTPTimeouts
+from ..errors import MCPErrorCode
 
 __all__ = ["HTTPOptions"]
+
+
+_STATUSES: Mapping[int, int] = {
+    MCPErrorCode.AUTHORIZATION_FAILED: 403,
+    MCPErrorCode.RATE_LIMITED: 429,
+    MCPErrorCode.CIRCUIT_OPEN: 503,
+}
+"""Refusals that HTTP has a status for, and a `Retry-After`."""
 
 
 class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -51,7 +60,8 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     retry: float = 1.0
     """How long clients wait before they take up a broken stream."""
     statuses: Mapping[int, int] = {}
-    """HTTP statuses by a handler's error code, where they shall not be 200."""
+    """HTTP statuses by a handler's error code, where they shall not be 200; refusals for want of a permission have 403,
+    those of a rate limit 429, and those of an open circuit breaker 503."""
     max_sessions: int | None = 1000
     """Sessions at once."""
     max_sessions_per_principal: int | None = 100
@@ -78,6 +88,8 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Called for each new session: returns the `EventStore` that remembers its events; default memory, as above."""
     drain_timeout: float = 30.0
     """For requests in flight when the server is told to stop; then they are cancelled."""
+    open_metrics: bool = False
+    """Tell `/metrics` to whoever asks, with `enable_metrics` on; else to those whom the server knows, as all of it."""
     ssl_certfile: str | None = None
     """Certificate chain (PEM): serve TLS."""
     ssl_keyfile: str | None = None
@@ -134,7 +146,8 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             cap_bytes=self.write_cap,
         )
 
-    def _guard(self, message_bytes: int) -> GuardOptions:
+    def guard_options(self, message_bytes: int) -> GuardOptions:
+        """Return whom every endpoint answers."""
         return GuardOptions(
             allowed_origins=self.allowed_origins, allowed_hosts=self.allowed_hosts, max_body=message_bytes
         )
@@ -144,13 +157,13 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             commit_after=self.commit_after,
             keep_alive=self.keep_alive,
             retry=round(self.retry * 1000),
-            statuses=self.statuses,
+            statuses={**_STATUSES, **self.statuses},
         )
 
     def endpoint_options(self, message_bytes: int) -> StreamableHTTPOptions:
         """Return what concerns Streamable HTTP."""
         return StreamableHTTPOptions(
-            guard=self._guard(message_bytes),
+            guard=self.guard_options(message_bytes),
             stream=self._stream(),
             log=EventLogLimits(events=self.replay_events, size=self.replay_bytes, age=self.replay_age),
             sessions=self.max_sessions,
@@ -166,7 +179,7 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     def sse_options(self, message_bytes: int) -> SSEOptions:
         """Return what concerns HTTP+SSE."""
         return SSEOptions(
-            guard=self._guard(message_bytes),
+            guard=self.guard_options(message_bytes),
             stream=self._stream(),
             sessions=self.max_sessions,
             sessions_each=self.max_sessions_per_principal,

@@ -6,8 +6,8 @@ of ITU-T I.371 without a timer; `requests` a `window` pass for ever, `burst` at 
 """
 
 from collections import OrderedDict
-from collections.abc import Hashable
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
 from itertools import islice
 
 __all__ = ["Rate", "RateLimiter", "Verdict", "gcra"]
@@ -24,21 +24,20 @@ class Rate:
     burst: int | None = None
     """At once, by a caller that was quiet; default `requests`."""
 
+    interval: float = field(init=False, repr=False, compare=False)
+    """Seconds between two requests at full rate."""
+    tolerance: float = field(init=False, repr=False, compare=False)
+    """How far ahead of the rate a caller may be, in seconds."""
+
     def __post_init__(self) -> None:
         if not self.requests > 0 or not self.window > 0:
             raise ValueError("a rate needs requests and a window above zero")
         if self.burst is not None and self.burst < 1:
             raise ValueError("a burst of less than one request lets nothing pass")
-
-    @property
-    def interval(self) -> float:
-        """Seconds between two requests at full rate."""
-        return self.window / self.requests
-
-    @property
-    def tolerance(self) -> float:
-        """How far ahead of the rate a caller may be, in seconds."""
-        return self.interval * (max(1, int(self.requests)) if self.burst is None else self.burst)
+        interval = self.window / self.requests
+        object.__setattr__(self, "interval", interval)
+        at_once = max(1, int(self.requests)) if self.burst is None else self.burst
+        object.__setattr__(self, "tolerance", interval * at_once)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +108,36 @@ class RateLimiter:
             if len(arrivals) > self._limit:
                 self._forget(now)
         return verdict
+
+    def take_all(self, wants: Iterable[tuple[Hashable, Rate, float]], now: float) -> Verdict:
+        """Take a request from every bucket, or from none if it may not pass one of them.
+
+        Args:
+            wants: key, rate and cost of each.
+            now: the time.
+
+        Returns:
+            The verdict, with the longest wait of those that refuse.
+        """
+        arrivals = self._arrivals
+        taken: dict[Hashable, float] = {}
+        refusal: Verdict | None = None
+        for key, rate, cost in wants:
+            before = taken.get(key, arrivals.get(key))
+            verdict, after = gcra(before, rate, now, cost)
+            if verdict.is_allowed:
+                assert after is not None
+                taken[key] = after
+            elif refusal is None or verdict.retry_after > refusal.retry_after:
+                refusal = verdict
+        if refusal is not None:
+            return refusal
+        for key, after in taken.items():
+            arrivals[key] = after
+            arrivals.move_to_end(key)
+        if len(arrivals) > self._limit:
+            self._forget(now)
+        return _ALLOWED
 
     def _forget(self, now: float) -> None:
         # A look at the oldest few each time is enough: they are in order of their last request.

@@ -6,6 +6,7 @@ only ever sees drafts 4, 6 and 7. Even there a schema goes to jsonschema-rs when
 - names itself or refers beyond itself: fastjsonschema keeps what `$id` names in one table for the
   whole process, where one server's schema would answer another server's `$ref`;
 - holds a regular expression: Python's `re` has no bound on backtracking;
+- names a format: of those of draft 7 it knows some only by half;
 - can make its faults expensive to find (see `cost`), as it always looks for them.
 """
 
@@ -91,7 +92,7 @@ def _is_self_contained(schema: Mapping[str, Any]) -> bool:
     for _, node in subschemas(schema):
         if isinstance(node.get("$id", node.get("id")), str):
             return False
-        if "pattern" in node or "patternProperties" in node:
+        if "pattern" in node or "patternProperties" in node or "format" in node:
             return False
         reference = node.get("$ref")
         if reference is not None and not (isinstance(reference, str) and reference[:1] == "#"):
@@ -114,6 +115,7 @@ def _build_rust(schema: dict[str, Any], dialect: Dialect, detail_depth: int) -> 
         validator: _RustValidator = factory(
             schema,
             validate_formats=True,
+            formats=_OLD_FORMATS if dialect.is_old else None,
             retriever=_refuse,
             pattern_options=jsonschema_rs.FancyRegexOptions(backtrack_limit=BACKTRACKS, size_limit=REGEX_SIZE),
         )
@@ -141,7 +143,7 @@ def _build_fast(schema: dict[str, Any]) -> Check | None:
     import fastjsonschema  # see `_build_rust`
 
     try:
-        validate = fastjsonschema.compile(schema, handlers=_Refusing(), formats=_FORMATS, use_default=False)
+        validate = fastjsonschema.compile(schema, handlers=_Refusing(), use_default=False)
     except (fastjsonschema.JsonSchemaException, *_GENERATOR_FAULTS):
         return None  # valid, as the other engine has found already, but beyond this one
     return functools.partial(_check_fast, validate, fastjsonschema.JsonSchemaValueException)
@@ -168,15 +170,14 @@ def _check_fast(validate: Callable[[Any], Any], fault: type[Exception], value: A
         yield Problem(json_path(getattr(error, "path", ())[1:]), message)
 
 
-def _is_uuid(text: Any) -> bool:
-    if not isinstance(text, str):
-        return True
+def _is_uuid(text: str) -> bool:
     parts = text.split("-")
     return [len(part) for part in parts] == [8, 4, 4, 4, 12] and not set("".join(parts)) - _HEX
 
 
 _HEX = frozenset("0123456789abcdefABCDEF")
-_FORMATS = {"uuid": _is_uuid}
+_OLD_FORMATS = {"uuid": _is_uuid}
+"""What drafts 4, 6 and 7 do not define, and everybody uses with them."""
 
 
 def _refuse(uri: str) -> NoReturn:

@@ -270,7 +270,7 @@ class Calls:
             self._refuse_start(flight, status, failure, found, body, now)
         elif flight.repeats and status in TRANSIENT:
             self._wait(flight, Way.REPEATING, failure.message, now, failures=1)
-        elif found is not None and status not in AUTH:
+        elif found is not None:
             error = with_hints(found.error, status, exchange.response_headers)
             raw = found.raw if error is found.error else Raw(model.encode(error))
             self.receive_response(flight, Envelope("2.0", call.id, error=raw), body, now)

@@ -107,7 +107,7 @@ def refusal_of(status: int, headers: Headers, body: bytes) -> ErrorObject:
 
 def with_hints(error: ErrorObject, status: int, headers: Headers) -> ErrorObject:
     """Return a server's error with what the head adds to it, where its data leaves room for that."""
-    if status not in TRANSIENT or not (error.data is UNSET or isinstance(error.data, dict)):
+    if status not in TRANSIENT | AUTH or not (error.data is UNSET or isinstance(error.data, dict)):
         return error
     data = hints_of(status, headers)
     return ErrorObject(error.code, error.message, data if error.data is UNSET else {**data, **error.data})

@@ -22,12 +22,13 @@ from ..params import Params
 from ..profiles import ServerProfile
 from ..revisions import HANDSHAKE_REVISIONS, Era
 from ..server import ServerEngine
+from ..sharing import HandshakeRecord, HandshakeState
 from .answer import ANYWHERE, JSON_TYPE, RETRY_AFTER, Answer, Arrival, Header, refuse
-from .eventlog import Budget, EventLog, EventLogLimits, EventStore
+from .eventlog import Budget, EventLog, EventLogLimits, EventStore, SharedEventStore
 from .exchange import Exchange, Receipt, SingleExchange, StreamOptions
 from .guard import Guard, GuardOptions
 from .mirrors import HTTPServerEngine, Mirrors
-from .seats import Seats
+from .seats import Seat, Seats
 from .session import Session, gone, overloaded
 from .status import Source, status_of
 
@@ -92,6 +93,8 @@ class StreamableHTTPEndpoint:
         mint: returns a fresh, unguessable text of visible ASCII characters, for session ids.
         mirrors: the arguments that tools want mirrored in headers; may change while the endpoint is in use.
         logs: returns what a new session shall remember its event streams in, instead of memory.
+        sharing: returns the log of a session, by its id and the number of its engine, where other endpoints serve the
+            same sessions.
 
     Raises:
         ValueError: an allowed origin or host is none.
@@ -105,6 +108,7 @@ class StreamableHTTPEndpoint:
         mint: Callable[[], str],
         mirrors: Mirrors = MappingProxyType({}),
         logs: Callable[[], EventStore] | None = None,
+        sharing: Callable[[str, int], SharedEventStore] | None = None,
     ) -> None:
         self.profile = profile
         self.options = options or StreamableHTTPOptions()
@@ -113,6 +117,7 @@ class StreamableHTTPEndpoint:
         self._mint = mint
         self._mirrors = mirrors
         self._logs = logs
+        self._sharing = sharing
         methods = _METHODS if profile.handshakes else {"POST": _METHODS["POST"]}
         self._guard = Guard(self.options.guard, methods)
         self._budget = Budget(self.options.all_logs_size)
@@ -308,13 +313,51 @@ class StreamableHTTPEndpoint:
         if name in self._sessions or not is_session_id(name):
             place.leave()
             raise LocalProtocolError(BAD_MINT)
-        log = EventLog(self.options.log, self._budget) if self._logs is None else self._logs()
-        session = Session(
-            name, engine, now=now, options=self.options.stream, log=log, seats=self._requests, place=place
-        )
-        self._sessions[name] = session
-        self._arm(session)
+        session = self._keep(name, engine, place, now, 0)
         return session.greet(now=now, headers=[(_SESSION, name.encode()), *headers])
+
+    def _keep(self, name: str, engine: ServerEngine, place: Seat, now: float, number: int) -> Session:
+        log: EventStore | None = None
+        sharing = None if self._sharing is None else self._sharing(name, number)
+        if sharing is None:
+            log = EventLog(self.options.log, self._budget) if self._logs is None else self._logs()
+        session = self._sessions[name] = Session(
+            name,
+            engine,
+            now=now,
+            options=self.options.stream,
+            log=log,
+            seats=self._requests,
+            place=place,
+            sharing=sharing,
+            number=number,
+        )
+        self._arm(session)
+        return session
+
+    def adopt(
+        self, name: str, record: HandshakeRecord, state: HandshakeState, *, now: float, age: float, number: int
+    ) -> Session | None:
+        """Serve a session that was begun at another endpoint; `None` if there is no room, or its revision is not ours.
+
+        Args:
+            name: its id.
+            record: what its handshake settled.
+            state: what has changed since.
+            now: the time.
+            age: seconds since its handshake.
+            number: tells the engines of the session apart; never given twice.
+        """
+        engine = ServerEngine(self.profile)
+        if not engine.restore_handshake(record, state, number):
+            return None
+        place = self._places.take(record.principal)
+        if place is None:
+            return None
+        session = self._keep(name, engine, place, now, number)
+        session.born = now - age
+        self._arm(session)
+        return session
 
     def _use(self, head: RequestHead, now: float, principal: str | None, headers: list[Header]) -> Exchange | Answer:
         """Take a GET or a DELETE."""

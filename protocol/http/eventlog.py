@@ -5,11 +5,14 @@ grow, whatever the stream. Nothing here knows of other sessions; whoever holds a
 """
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Protocol
 
 from msgspec import Struct
 
-__all__ = ["Budget", "EventLog", "EventLogLimits", "EventStore", "parse_event_id"]
+from ..jsonrpc import RequestId
+
+__all__ = ["Budget", "EventLog", "EventLogLimits", "EventStore", "SharedEventStore", "parse_event_id"]
 
 _MOST_DIGITS = 15
 
@@ -39,6 +42,16 @@ class EventStore(Protocol):
 
     def clear(self) -> None:
         """Forget everything: the session is over."""
+
+
+class SharedEventStore(EventStore, Protocol):
+    """What a session needs of a log that other engines of the same session read; `clear` forgets only what is here."""
+
+    def begin(self, stream: int, ids: Sequence[RequestId]) -> None:
+        """Note that a stream is begun, and which requests it answers."""
+
+    def finish(self, stream: int) -> None:
+        """Note that nothing more goes out on a stream."""
 
 
 class EventLogLimits(Struct, frozen=True, kw_only=True):
@@ -108,12 +121,16 @@ class EventLog:
     def append(self, stream: int, data: bytes, now: float) -> str:
         """Keep a message of a stream and return its event id."""
         event_id = self.mint(stream)
-        self._entries.append(_Entry(stream, self._last, data, now))
+        self.keep(stream, self._last, data, now)
+        return event_id
+
+    def keep(self, stream: int, number: int, data: bytes, now: float) -> None:
+        """Keep a message of a stream under a number of the caller's."""
+        self._entries.append(_Entry(stream, number, data, now))
         self._kept[stream] = self._kept.get(stream, 0) + 1
         self._size += len(data)
         self._budget.used += len(data)
         self._trim(now)
-        return event_id
 
     def replay(self, stream: int, number: int, now: float) -> list[tuple[str, bytes]]:
         """Return what is kept of a stream after an event, oldest first, with its ids."""

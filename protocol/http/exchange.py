@@ -137,6 +137,7 @@ class Exchange(ABC):
         self._options = options
         self._parts: list[Part] = []
         self._is_quiet = True
+        self._is_held = False
         self._commit_at = None if options.commit_after is None else now + options.commit_after
         self._deadline = self._commit_at
         self._await_silence(now)
@@ -155,6 +156,8 @@ class Exchange(ABC):
 
     def data_to_send(self) -> list[Part]:
         """Return what is to be written since the last call: a head first, `END` last."""
+        if self._is_held:
+            return []
         parts, self._parts = self._parts, []
         return parts
 
@@ -166,20 +169,31 @@ class Exchange(ABC):
     @property
     def has_data(self) -> bool:
         """Tell whether there is something to write."""
-        return bool(self._parts)
+        return bool(self._parts) and not self._is_held
 
     @property
     def is_live(self) -> bool:
         """Tell whether anything may still be written that `data_to_send` does not have yet."""
-        return self.state is State.OPEN or self.state is State.STREAMING
+        return self.state is State.OPEN or self.state is State.STREAMING or self._is_held
+
+    def hold(self) -> None:
+        """Write nothing until `release`: what the answer says has to be kept somewhere before it is said."""
+        self._is_held = True
+
+    def release(self, instead: Answer | None = None) -> None:
+        """Write what was held, or another answer in its place: it could not be kept."""
+        self._is_held = False
+        if instead is not None:
+            self.state = State.CLOSED
+            self._parts = instead.with_headers(self.headers).data_to_send()
 
     def next_deadline(self) -> float | None:
         """Return when silence becomes too long, absolute on the caller's clock."""
-        return self._deadline if self.is_live else None
+        return self._deadline if self.is_live and not self._is_held else None
 
     def handle_deadline(self, now: float) -> None:
         """Break a silence that lasted too long: with the head of an event stream, or with a comment in it."""
-        if not self.is_live or self._deadline is None or now < self._deadline:
+        if not self.is_live or self._is_held or self._deadline is None or now < self._deadline:
             return
         if self.state is State.STREAMING:
             if self._is_quiet:
@@ -219,11 +233,13 @@ class Exchange(ABC):
         self._parts.append(data)
         self._is_quiet = False
 
-    def answer(self, status: int, data: bytes) -> None:
-        """Answer with one JSON text."""
+    def answer(self, status: int, data: bytes, retry_after: float | None = None) -> None:
+        """Answer with one JSON text, and with the seconds to wait before the next try."""
         self.state = EXCHANGE[self.state, Move.FINAL]
         headers = [JSON_TYPE, *self.headers]
-        if status == 503:
+        if retry_after is not None:
+            headers.append((b"retry-after", b"%d" % -(-retry_after // 1)))
+        elif status == 503:
             headers.append(RETRY_AFTER)
         self._parts += (ResponseHead(status, headers, len(data)), data, END)
 
@@ -295,7 +311,7 @@ class SingleExchange(Exchange):
         for message in messages:
             if self.state is State.OPEN and message.final:
                 status = status_of(message.code, Era.ENVELOPE, source, self._options.statuses)
-                self.answer(status, message.data)
+                self.answer(status, message.data, message.retry_after)
             elif self.is_live:
                 if self.state is State.OPEN:
                     self.open()
@@ -386,18 +402,19 @@ class Receipt(Exchange):
     def __init__(self, owner: Owner, answer: Answer, headers: list[Header], events: list[Event] | None = None) -> None:
         super().__init__(0.0, StreamOptions(), headers)
         self.engine = owner.engine
-        self._owner = owner
+        self.session = owner
+        """What took the message."""
         self._events = events or []
         self.reply(answer)
 
     def events_received(self) -> list[Event]:
         """Return what the message brought about."""
         events, self._events = self._events, []
-        return events + self._owner.events_received()
+        return events + self.session.events_received()
 
     def flush(self, now: float) -> list[Exchange]:
         """Carry what the engine has to say; returns the exchanges that have something to write."""
-        others = self._owner.flush(now)
+        others = self.session.flush(now)
         return [self, *others] if self._parts else others
 
     def receive_disconnect(self) -> None:

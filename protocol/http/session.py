@@ -12,14 +12,16 @@ from msgspec import UNSET, UnsetType
 from ..errors import ErrorCode, ErrorObject
 from ..events import Cancelled, Event, Outgoing, Request
 from ..framing.sse import encode_event
-from ..jsonrpc import Envelope, Malformed, RequestId
+from ..jsonrpc import Envelope, Malformed, RequestId, decode, encode_error
 from ..revisions import Era
 from ..server import ServerEngine
+from ..sharing import SPAN
 from .answer import RETRY_AFTER, Answer, Header, refuse
-from .eventlog import EventStore, parse_event_id
-from .exchange import Exchange, Move, Receipt, SessionExchange, State, StreamOptions, receipt_of
+from .eventlog import EventStore, SharedEventStore, parse_event_id
+from .exchange import ACCEPTED, Exchange, Move, Receipt, SessionExchange, State, StreamOptions, receipt_of
 from .seats import Seat, Seats
 from .status import Source, status_of
+from .strays import sort_out
 
 __all__ = ["Session", "gone", "overloaded"]
 
@@ -60,6 +62,8 @@ class Session:
         log: remembers what went out; unused where the revision cannot resume.
         seats: what requests in flight take up.
         place: what the session itself takes up.
+        sharing: the log, where other engines serve the same session.
+        number: tells those engines apart.
     """
 
     def __init__(
@@ -72,6 +76,8 @@ class Session:
         log: EventStore | None,
         seats: Seats,
         place: Seat,
+        sharing: SharedEventStore | None = None,
+        number: int = 0,
     ) -> None:
         assert engine.revision is not None
         self.id = id
@@ -80,7 +86,11 @@ class Session:
         self.born = now
         self.last_used = now
         self._options = options
-        self._log = log if self.revision.resumable else None
+        self.number = number
+        self.strays: list[bytes] = []
+        """Messages for other engines of the session; whoever passes them on clears the list."""
+        self._sharing = sharing
+        self._log = None if not self.revision.resumable else log if sharing is None else sharing
         self._seats = seats
         self._place = place
         self._events: list[Event] = []
@@ -89,7 +99,7 @@ class Session:
         """What has something to write, in order."""
         self._streams: dict[int, _Stream] = {}
         self._most_streams = _FEW
-        self._last_stream = _STANDALONE
+        self._last_stream = number * SPAN
         self._standalone = _Stream(_STANDALONE)
         self._routes: dict[RequestId, _Stream] = {}
         """By the id of an open request, the stream that answers it."""
@@ -107,7 +117,7 @@ class Session:
     @property
     def is_busy(self) -> bool:
         """Tell whether a request is in flight or a client is listening."""
-        return bool(self._routes) or self._standalone.exchange is not None
+        return bool(self._routes or self.exchanges)
 
     @property
     def exchanges(self) -> "list[SessionExchange]":
@@ -147,6 +157,12 @@ class Session:
         """
         self.last_used = now
         self._route(self.engine.messages_to_send(), now)  # what is older is not this message's doing
+        if self._sharing is not None:
+            strays, left = sort_out(message, body, self)
+            self.strays += strays
+            if left is None:
+                return Receipt(self, ACCEPTED, headers)
+            body = left
         if isinstance(message, Envelope) and (message.method is UNSET or message.id is UNSET):
             self.engine.receive_decoded(message, body)
             return self._receipt(message, now, headers)
@@ -169,6 +185,12 @@ class Session:
         exchange = self._new_exchange(now, headers)
         self._begin(exchange, None, now)
         return exchange
+
+    def receive_stray(self, body: bytes) -> None:
+        """Take a message that another engine of the session was sent."""
+        message = decode(body, self.engine.limits)
+        if isinstance(message, Envelope):
+            self.engine.receive_decoded(message, body)
 
     def _new_exchange(self, now: float, headers: list[Header]) -> SessionExchange:
         self._last_stream += 1
@@ -230,7 +252,7 @@ class Session:
         exchange = stream.exchange
         if exchange is not None and exchange.state is State.OPEN and message.final:
             status = status_of(message.code, Era.HANDSHAKE, source, self._options.statuses)
-            exchange.answer(status, message.data)
+            exchange.answer(status, message.data, message.retry_after)
             self._ready[exchange] = None
         else:
             if exchange is not None and exchange.state is State.OPEN:
@@ -253,6 +275,8 @@ class Session:
             del self._routes[request_id]
         if stream.seat is not None:
             stream.seat.leave()
+        if stream.is_begun and self._sharing is not None and self._log is not None:
+            self._sharing.finish(stream.number)
         if not stream.is_begun or self._log is None:
             del self._streams[stream.number]
 
@@ -330,6 +354,8 @@ class Session:
             # reconnect" — the same page
             event_id = self._log.mint(stream.number)
             exchange.write(encode_event(b"", event=None, id=event_id, retry=self._options.retry))
+        if self._log is not None and self._sharing is not None and stream.ids:
+            self._sharing.begin(stream.number, list(stream.ids))
         if self._log is not None and len(self._streams) > self._most_streams:
             self._forget(self._log)
 
@@ -337,6 +363,53 @@ class Session:
         """Drop the streams that are over and of which nothing is remembered."""
         self._streams = {n: s for n, s in self._streams.items() if not s.is_done or log.holds(n)}
         self._most_streams = max(_FEW, 2 * len(self._streams))
+
+    # Streams of other engines
+
+    def graft(self, number: int, *, is_done: bool) -> None:
+        """Know a stream that another engine began, so that it can be resumed here."""
+        if number == _STANDALONE:
+            stream = self._streams[number] = self._standalone
+        else:
+            stream = self._streams.setdefault(number, _Stream(number))
+        stream.is_begun = True
+        stream.is_done = stream.is_done or is_done
+
+    def relay(self, number: int, event_id: str, data: bytes) -> bool:
+        """Carry a message of a stream that another engine writes; returns whether anybody hears it."""
+        stream = self._streams.get(number)
+        if stream is None or stream.exchange is None:
+            return False
+        stream.exchange.write(encode_event(data, id=event_id))
+        self._ready[stream.exchange] = None
+        return True
+
+    def end_relay(self, number: int) -> None:
+        """Take the end of a stream that another engine wrote."""
+        stream = self._streams.pop(number, None)
+        if stream is not None:
+            self._end(stream)
+
+    def abandon(self, number: int, ids: Iterable[RequestId], now: float) -> None:
+        """Answer the requests of a stream whose engine is gone."""
+        error = ErrorObject(ErrorCode.INTERNAL_ERROR, "the process that ran this request is gone", {"retryable": True})
+        assert self._log is not None
+        for request_id in ids:
+            data = encode_error(request_id, error)
+            self.relay(number, self._log.append(number, data, now), data)
+        self.end_relay(number)
+
+    def let_go(self, number: int) -> None:
+        """End the connection of a stream that its client hears by way of another engine from now on."""
+        stream = self._streams.get(number)
+        if stream is not None:
+            self._end(stream)
+
+    def lose_listener(self) -> None:
+        """Let another engine tell what belongs to no request: the client listens there now."""
+        self._end(self._standalone)
+        self._standalone.is_begun = False
+        self._streams.pop(_STANDALONE, None)
 
     def detach(self, exchange: SessionExchange) -> None:
         """Take the loss of a connection."""

@@ -225,7 +225,7 @@ def test_names_of_the_package_are_listed_where_one_is_wrong() -> None:
     assert "Context" in dir(kailash.mcp_server)
 
 
-async def test_anything_callable_is_a_tool_but_what_yields_is_not(join: Join, revision: str) -> None:
+async def test_anything_callable_is_a_tool(join: Join, revision: str) -> None:
     class Kit:
         def method(self, a: int) -> str:
             return f"method {a}"
@@ -236,20 +236,11 @@ async def test_anything_callable_is_a_tool_but_what_yields_is_not(join: Join, re
         def __call__(self, a: int) -> str:
             return f"called {a}"
 
-    def yields(a: int) -> Any:
-        yield a
-
-    async def yields_later(a: int) -> Any:
-        yield a
-
     server, kit = MCPServer("kit"), Kit()
     server.add_tool(kit.method)
     server.add_tool(kit.later)
     server.add_tool(kit, name="kit")
     server.add_tool(functools.partial(kit.method, a=5), name="part")
-    for fn in (yields, yields_later):
-        with pytest.raises(TypeError, match=r"yields: return one value"):
-            server.add_tool(fn)
     async with join(server, revision) as client:
         texts = [(await client.call_tool(name, {"a": 1})).data for name in ("method", "later", "kit", "part")]
     assert texts == ["method 1", "later 1", "called 1", "method 1"]

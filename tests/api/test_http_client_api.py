@@ -1,7 +1,6 @@
 """`MCPClient` over HTTP, against our own server and scripted ones: finding it, calling it, losing it."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import anyio
@@ -19,7 +18,7 @@ from kailash.errors import (
     TransportError,
 )
 from kailash.errors import ConnectionError as MCPConnectionError
-from kailash.mcp_client import ClientConfig, MCPClient, SyncMCPClient, load_servers, web
+from kailash.mcp_client import MCPClient, SyncMCPClient, web
 from protocol.revisions import REVISIONS
 
 from ..transports.rawhttp import Asked, Visitor, raw_server
@@ -455,62 +454,6 @@ async def test_problems_say_what_to_change(config: dict[str, Any], problem: str)
 async def test_what_only_shows_when_connecting_is_a_transport_error(config: dict[str, Any]) -> None:
     with pytest.raises(TransportError, match=r"no connection to https://127\.0\.0\.1/ possible"):
         await MCPClient({"url": "https://127.0.0.1", **config}).open()
-
-
-@pytest.mark.parametrize(
-    "spelling", ["http", "streamable-http", "streamable_http", "streamableHttp", "Streamable HTTP"]
-)
-def test_the_transport_is_known_in_the_spellings_found_in_the_wild(spelling: str) -> None:
-    assert ClientConfig.of({"type": spelling, "url": "http://host"}).transport == "http"
-
-
-def test_configs_are_compared_and_shown_without_their_secrets() -> None:
-    def config(token: str, path: str = "/") -> ClientConfig:
-        return ClientConfig.of({"url": f"http://host{path}?k=s3cret", "headers": {"Authorization": token}})
-
-    one, same, other = config("s3cret-1"), config("s3cret-1"), config("s3cret-2")
-    assert one.key == same.key != other.key and one.endpoint_key == other.endpoint_key
-    assert one.endpoint_key != config("s3cret-1", "/x").endpoint_key
-    assert "s3cret" not in f"{one!r} {one.key} {one.endpoint_key} {one.endpoint}"
-    assert hash(one.key) == hash(same.key)
-
-    def make() -> dict[str, str]:
-        return {}
-
-    assert ClientConfig.of({"url": "http://host", "headers": make}).key != ClientConfig.of("http://host").key
-
-
-def test_files_of_servers_may_hold_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TOKEN", "t0ken")
-    file = tmp_path / "mcp.json"
-    file.write_text(
-        json.dumps(
-            {
-                "mcpServers": {
-                    "plain": {"url": "http://one/mcp", "headers": {"Authorization": "Bearer ${TOKEN}"}},
-                    "code": {"type": "http", "url": "https://two/${env:TOKEN}"},
-                    "old": {"type": "sse", "url": "http://three/sse"},
-                    "cline": {"type": "streamableHttp", "url": "http://four"},
-                    "windsurf": {"serverUrl": "http://five"},
-                    "gemini": {"httpUrl": "http://six"},
-                    "local": {"command": "node", "args": ["x.js"]},
-                }
-            }
-        )
-    )
-    configs = load_servers(file)
-    kinds = {name: config.transport for name, config in configs.items()}
-    assert kinds == {
-        "plain": "http",
-        "code": "http",
-        "old": "sse",
-        "cline": "http",
-        "windsurf": "http",
-        "gemini": "http",
-        "local": "stdio",
-    }
-    assert configs["plain"].headers == {"Authorization": "Bearer t0ken"}
-    assert configs["code"].url == "https://two/t0ken" and configs["windsurf"].url == "http://five"
 
 
 async def test_closing_ends_the_session_at_the_server() -> None:

@@ -8,9 +8,9 @@ import pytest
 from kailash.mcp_client import MCPClient, connect, web
 from kailash.mcp_client.verdicts import Verdicts
 from protocol.client import ClientEngine
-from protocol.model import Implementation
 from protocol.profiles import ClientProfile
 from protocol.revisions import REVISIONS
+from protocol.types import Implementation
 
 from .conftest import LAST_HANDSHAKE, NEWEST
 from .webserver import serving

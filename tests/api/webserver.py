@@ -54,9 +54,8 @@ class Web:
 
 
 @asynccontextmanager
-async def serving(**options: Any) -> AsyncIterator[Web]:
-    """Serve on a free port until the context ends."""
-    web = Web(**options)
+async def served(server: MCPServer) -> AsyncIterator[str]:
+    """Serve on a free port until the context ends; gives the base URL."""
     ports: list[int] = []
     listening = anyio.Event()
 
@@ -65,18 +64,27 @@ async def serving(**options: Any) -> AsyncIterator[Web]:
         listening.set()
 
     async def serve() -> None:
-        await web.server.serve_http("127.0.0.1", 0, started=started)
+        await server.serve_http("127.0.0.1", 0, started=started)
 
     async with anyio.create_task_group() as group:
         group.start_soon(serve)
         with anyio.fail_after(5):
             await listening.wait()
-        web.url = f"http://127.0.0.1:{ports[0]}"
+        try:
+            yield f"http://127.0.0.1:{ports[0]}"
+        finally:
+            group.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def serving(**options: Any) -> AsyncIterator[Web]:
+    """Serve what clients are tried on."""
+    web = Web(**options)
+    async with served(web.server) as web.url:
         try:
             yield web
         finally:
             web.release.set()
-            group.cancel_scope.cancel()
 
 
 def speaking(revision: str) -> dict[str, Any]:

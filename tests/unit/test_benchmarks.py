@@ -10,6 +10,7 @@ from benchmarks import (
     bench_engine,
     bench_http,
     bench_payloads,
+    bench_pipeline,
     bench_sessions,
     bench_sse,
     bench_startup,
@@ -34,6 +35,7 @@ def _startup() -> list[Figure]:
 
 SMALL: dict[str, Callable[[], list[Figure]]] = {
     "engine": lambda: bench_engine.run(1),
+    "pipeline": lambda: bench_pipeline.run(1),
     "stdio": _stdio,
     "startup": _startup,
     "http": lambda: bench_http.run([], rounds=1, calls=200),
@@ -47,7 +49,7 @@ SMALL: dict[str, Callable[[], list[Figure]]] = {
 @pytest.mark.parametrize("question", program.QUESTIONS)
 def test_every_question_is_answered(question: str) -> None:
     figures = SMALL[question]()
-    assert {"ours", "handshake"} & {figure.subject for figure in figures}
+    assert {"ours", "handshake", "all of it"} & {figure.subject for figure in figures}
     # What is kept of sessions that ended may well be nothing.
     assert all(figure.value > 0 for figure in figures if figure.question != bench_sessions.MEMORY)
 

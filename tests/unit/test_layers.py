@@ -39,6 +39,7 @@ PURE_STDLIB = frozenset(
 
 PURE = PURE_STDLIB | {"msgspec"}
 WIRE_LIBRARIES = {
+    "protocol/model.py": {"orjson"},
     "protocol/framing/http11.py": {"h11", "httptools"},
     "protocol/framing/websocket.py": {"wsproto"},
 }
@@ -49,8 +50,10 @@ LIBRARIES = {
     # What each package of kailash may import besides the stdlib and its siblings below.
     "kailash/adapters": {"protocol", "anyio", "trio"},
     "kailash/schema": SCHEMA_LIBRARIES | {"protocol"},
-    "kailash/resilience": {"orjson"},
+    "kailash/resilience": set(),
     "kailash/auth": {"protocol", "msgspec", "authlib", "joserfc"},
+    "kailash/stores": {"protocol", "msgspec", "anyio", "coredis"},
+    "kailash/telemetry": {"protocol", "msgspec", "opentelemetry", "prometheus_client"},
 }
 SIBLINGS = {
     # Which packages of kailash each may import; `errors` and `_guard` are base modules.
@@ -58,7 +61,9 @@ SIBLINGS = {
     "kailash/schema": {"errors"},
     "kailash/resilience": {"errors"},
     "kailash/auth": {"errors"},
-    "kailash/mcp_client": {"errors", "adapters", "schema", "resilience", "auth"},
+    "kailash/stores": {"errors", "adapters", "resilience"},
+    "kailash/telemetry": {"errors"},
+    "kailash/mcp_client": {"errors", "adapters", "schema", "resilience", "auth", "telemetry"},
     "kailash/discovery": {"errors", "adapters", "schema", "resilience", "auth", "mcp_client"},
 }
 FORBIDDEN_STDLIB = {

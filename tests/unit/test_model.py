@@ -267,3 +267,25 @@ def test_held_names_the_models_below_each_field():
 def test_every_unknown_member_type_is_remembered_for_its_bases_too():
     extend(TextContent(text="a"), {"x": 1})
     assert TextContent in model._carriers
+
+
+@pytest.mark.parametrize(
+    ("text", "structured"),
+    [
+        ("x" * 10_000, None),
+        ('"é\n\u2028\x00\\' * 1000, {"a": [1, 1.5, True, None, "ü" * 5000], "b": {"c": {}}}),
+        ("lone \ud800 surrogate", {"a": 1}),
+        ("long number", {"a": 2**70}),
+        ("no number", {"a": float("nan"), "b": float("inf")}),
+        ("number as name", {1: "one"}),
+    ],
+)
+def test_long_text_is_written_as_short_text_is(text: str, structured: Any) -> None:
+    result = CallToolResult(content=[TextContent(text=text)], structured_content=structured or UNSET)
+    assert model.encode_long(result) == model.encode(result)
+
+
+def test_long_text_is_written_with_the_members_that_no_type_knows() -> None:
+    result = model.extend(CallToolResult(content=[TextContent(text="x" * 10_000)]), {"new": 1})
+    assert model.encode_long(result) == model.encode(result)
+    assert b'"new":1' in model.encode_long(result)

@@ -286,7 +286,7 @@ def test_credentials_become_headers() -> None:
 @pytest.mark.parametrize(
     ("source", "why"),
     [
-        ("k", "mapping"), (None, "mapping"), ({}, "api_key, bearer, basic"), ({"type": "magic"}, "api_key, bearer"),
+        ("k", "mapping"), (None, "mapping"), ({}, "api_key, bearer, jwt, basic"), ({"type": "magic"}, "api_key, bearer"),
         ({"type": ["basic"]}, "api_key, bearer"), ({"type": "bearer"}, "needs token"),
         ({"type": "basic", "username": "a"}, "needs password"),
         ({"type": "bearer", "token": "very-secret", "colour": 1}, "known: token"),

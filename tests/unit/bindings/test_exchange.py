@@ -208,6 +208,24 @@ def test_what_a_handler_refuses_is_answered_ok_but_for_the_codes_that_have_a_sta
     assert reply.status == 400
 
 
+@pytest.mark.parametrize(
+    ("data", "header"),
+    [
+        ({"retryAfter": 2.2}, "3"),
+        ({"retryAfter": 0}, "0"),
+        ({"retryAfter": -1}, "1"),
+        ({"retryAfter": "soon"}, "1"),
+        ("later", "1"),
+    ],
+)
+def test_an_error_that_says_when_to_come_back_says_so_in_the_head(data: Any, header: str) -> None:
+    server = Server()
+    reply = server.modern(call(1))
+    reply.exchange.engine.send_error(server.take(Request), ErrorObject(1503, "busy", data))
+    server.flush(reply.exchange)
+    assert (reply.status, reply.header("retry-after")) == (503, header)
+
+
 # Lost connections
 
 

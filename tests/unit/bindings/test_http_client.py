@@ -347,6 +347,17 @@ def test_who_may_not_ask_learns_how_to_whatever_the_body_says(status: int) -> No
     call, sent = web.call("tools/list")
     sent.reply(status, failure(sent.id, -32600, "who?"), www_authenticate='Bearer realm="x"')
     failed = web.take(Failure)
+    assert failed.call is call and not failed.is_local
+    assert failed.error.data == {"status": status, "www_authenticate": ['Bearer realm="x"']}
+    assert (failed.error.code, failed.error.message) == (-32600, "who?")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_who_may_not_ask_learns_how_to_where_the_body_says_nothing(status: int) -> None:
+    web = modern()
+    call, sent = web.call("tools/list")
+    sent.reply(status, b"who?", "text/plain", www_authenticate='Bearer realm="x"')
+    failed = web.take(Failure)
     assert failed.call is call and failed.is_local
     assert failed.error.data == {"status": status, "www_authenticate": ['Bearer realm="x"']}
     assert failed.error.message.endswith(": 'who?'")

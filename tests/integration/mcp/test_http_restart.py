@@ -14,7 +14,7 @@ from kailash.mcp_server import MCPClient
 from protocol.revisions import REVISIONS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.integration]
-HOME = Path(__file__).resolve().parents[2]
+HOME = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture(params=["asyncio", "trio"])
