@@ -12,20 +12,35 @@ from . import (
     bench_payloads,
     bench_pipeline,
     bench_sessions,
+    bench_sharing,
     bench_sse,
     bench_startup,
     bench_stdio,
+    bench_websocket,
 )
 from .harness import Figure, machine_note, table
 from .subjects import AGAINST, servers
 
-QUESTIONS = ("engine", "pipeline", "stdio", "startup", "http", "sessions", "sse", "payloads", "clients")
+QUESTIONS = (
+    "engine",
+    "pipeline",
+    "sharing",
+    "stdio",
+    "startup",
+    "http",
+    "sessions",
+    "sse",
+    "payloads",
+    "clients",
+    "websocket",
+)
 WEB = {
     "http": bench_http.run,
     "sessions": bench_sessions.run,
     "sse": bench_sse.run,
     "payloads": bench_payloads.run,
     "clients": bench_clients.run,
+    "websocket": bench_websocket.run,
 }
 
 
@@ -35,7 +50,9 @@ def show(figures: list[Figure]) -> str:
     for question in dict.fromkeys(figure.question for figure in figures):
         rows = [figure for figure in figures if figure.question == question]
         by_name = {figure.subject: figure.value for figure in rows}
-        sdk = by_name.get("mcp 2.3.0")
+        # The 2.x line has no WebSocket.
+        official = next((name for name in ("mcp 2.3.0", "mcp 1.30.0") if name in by_name), "mcp 2.3.0")
+        sdk = by_name.get(official)
         body = [
             [
                 figure.subject,
@@ -47,7 +64,7 @@ def show(figures: list[Figure]) -> str:
             ]
             for figure in rows
         ]
-        tables.append(table(question, ["", "value", "unit", "of mcp 2.3.0", "of the floor", ""], body))
+        tables.append(table(question, ["", "value", "unit", f"of {official}", "of the floor", ""], body))
     return "\n\n".join(tables)
 
 
@@ -79,6 +96,9 @@ def main() -> int:
     if "pipeline" in chosen:
         tell("pipeline")
         figures += bench_pipeline.run(options.rounds)
+    if "sharing" in chosen:
+        tell("sharing")
+        figures += bench_sharing.run(options.rounds)
     commands = servers(against) if {"stdio", "startup"} & set(chosen) else {}
     if "stdio" in chosen:
         for name, command in commands.items():

@@ -18,7 +18,17 @@ from types import TracebackType
 
 from .harness import CORES
 
-__all__ = ["AGAINST", "PEERS", "WebServer", "load_core", "mcp_versions", "servers", "streaming", "web_servers"]
+__all__ = [
+    "AGAINST",
+    "PEERS",
+    "WebServer",
+    "load_core",
+    "mcp_versions",
+    "servers",
+    "streaming",
+    "web_servers",
+    "websocket_python",
+]
 
 PEERS = Path(__file__).with_name("peers")
 
@@ -38,6 +48,13 @@ def mcp_versions(against: Sequence[str]) -> dict[str, str]:
     from tests.interop import peers
 
     return {version: peers.mcp_python(version) for name, version in _VERSIONS.items() if name in against}
+
+
+def websocket_python(version: str) -> str:
+    """Return the interpreter of the official Python SDK with what it needs for WebSockets."""
+    from tests.interop import peers  # as above
+
+    return peers.mcp_python(version, "ws")
 
 
 def typescript(script: str) -> list[str]:

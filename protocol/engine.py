@@ -80,6 +80,8 @@ class Engine(ABC):
         self._stray_responses = 0
         self._revision: Revision | None = None
         """The revision settled by a handshake on this channel, if there was one."""
+        self._complaint: ErrorObject | None = None
+        """The last error that answered nothing, while nothing was asked."""
 
     # What comes in
 
@@ -198,6 +200,13 @@ class Engine(ABC):
 
     def _receive_response(self, envelope: Envelope) -> None:
         call = None if envelope.id is UNSET else self._calls.get(envelope.id)
+        if envelope.id is UNSET and envelope.error is not UNSET and self.role is Role.CLIENT:
+            # What a server could not read was, as good as surely, the one request that awaits its answer. Before any,
+            # it is why the connection is about to end.
+            if len(self._calls) == 1:
+                [call] = self._calls.values()
+            elif not self._calls:
+                self._complain(envelope.error)
         if call is None:
             if type(envelope.id) is int and 0 < envelope.id <= self._last_id:
                 # "SHOULD ignore any response to the cancelled request that arrives afterward"
@@ -221,6 +230,12 @@ class Engine(ABC):
             return
         assert envelope.result is not UNSET
         self._settle(call, envelope.result)
+
+    def _complain(self, raw: Raw) -> None:
+        try:
+            self._complaint = _decode_error(raw)
+        except DECODE_ERRORS:
+            logger.debug("! malformed error object")
 
     def _fail(self, call: Call, error: ErrorObject, *, is_local: bool = False) -> None:
         """End a call in an error; the client's era probe looks at some errors first."""
@@ -517,6 +532,7 @@ class Engine(ABC):
         if self.closed:
             return
         self.closed = True
+        error = error or self._complaint
         for request in list(self._requests.values()):
             request.state = RequestState.CANCELLED
             self._events.append(Cancelled(request, "connection closed"))

@@ -40,6 +40,8 @@ class RedisServer:
         self._password = password
         self._home = tempfile.mkdtemp(prefix="kailash-redis-")
         self._process: subprocess.Popen[bytes] | None = None
+        self.socket = f"{self._home}/redis.sock"
+        """The path of its Unix socket."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -53,9 +55,9 @@ class RedisServer:
     def start(self) -> None:
         """Start it, and return once it answers."""
         more = [] if self._password is None else ["--requirepass", self._password]
-        arguments = ["--port", str(self.port), "--save", "", "--appendonly", "no", "--dir", self._home, *more]
+        arguments = ["--port", str(self.port), "--save", "", "--appendonly", "no", "--dir", self._home]
         self._process = subprocess.Popen(
-            [self._executable, "--bind", "127.0.0.1", *arguments],
+            [self._executable, "--bind", "127.0.0.1", "--unixsocket", self.socket, *arguments, *more],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

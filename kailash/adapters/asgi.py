@@ -75,7 +75,7 @@ class ASGIEndpoints:
         refusal = _NOT_FOUND if endpoint is None else endpoint.refuse(head, arrival)
         caller = None
         if refusal is None and self._admit is not None:
-            found = self._admit(endpoint, head)
+            found = self._admit(endpoint, head, arrival)
             if hasattr(found, "__await__"):
                 found = await found
             if isinstance(found, Answer):
@@ -240,7 +240,9 @@ def _read_scope(scope: Scope) -> tuple[RequestHead, str, Arrival]:
         True,
     )
     server = scope.get("server")
-    return head, path or "/", Arrival(local=server[0] if server else None, prefix=prefix)
+    client = scope.get("client")
+    arrival = Arrival(local=server[0] if server else None, prefix=prefix, peer=client[0] if client else None)
+    return head, path or "/", arrival
 
 
 async def _send(send: Send, parts: list[Part]) -> None:

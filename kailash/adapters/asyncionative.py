@@ -16,6 +16,16 @@ class AsyncioChannel(Channel):
     _writer: asyncio.WriteTransport | None = None
     _is_duplex = False
 
+    def feed_from_loop(self, data: bytes) -> None:
+        """Take what was read in a callback of the loop; tasks whose answers it brings go on before the next turn."""
+        if self.loop.begin():
+            try:
+                self.feed(data)
+            finally:
+                self.loop.end()
+        else:
+            self.feed(data)
+
     def attach_reader(self, transport: asyncio.ReadTransport) -> None:
         """Take the transport that reads; it may already be delivering."""
         self._reader = transport
@@ -27,6 +37,11 @@ class AsyncioChannel(Channel):
         # High and low at zero make the two flow-control callbacks say "bytes are waiting" and
         # "none are": all the bookkeeping needed, and uvloop then writes at once.
         transport.set_write_buffer_limits(high=0, low=0)
+
+    @property
+    def has_sides(self) -> bool:
+        """Tell whether one direction can end without the other."""
+        return self._writer is not None and self._writer.can_write_eof()
 
     def writing_paused(self) -> None:
         """Note that the transport could not write everything."""
@@ -83,7 +98,8 @@ class AsyncioChannel(Channel):
     def _shut(self) -> None:
         if self._reader is not None:
             self._reader.close()
-        if self._writer is not None:
+        # A transport for both directions is closed once: asyncio's TLS forgets its connection the second time.
+        if self._writer is not None and not self._is_duplex:
             self._writer.close()
         self._finish_unattached()
 
@@ -119,7 +135,7 @@ class ReadSide(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the channel."""
-        self._channel.feed(data)
+        self._channel.feed_from_loop(data)
 
     def eof_received(self) -> None:
         """End the peer's side."""
@@ -163,12 +179,12 @@ class DuplexProtocol(WriteSide, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the channel."""
-        self._channel.feed(data)
+        self._channel.feed_from_loop(data)
 
     def eof_received(self) -> bool:
-        """End the peer's side and keep ours open, for the answers."""
+        """End the peer's side and keep ours open, for the answers; with TLS both end at once."""
         self._channel.feed_eof()
-        return True
+        return self._channel.has_sides
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Report the loss of both directions."""

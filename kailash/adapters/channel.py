@@ -319,7 +319,7 @@ class Channel(ABC):
             data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
             cap = self.limits.cap_bytes
             if cap is not None and self._stuck and self._backlog() > cap:
-                self.abort(ConnectionAbortedError(f"more than {cap} bytes wait for the peer"))
+                self._give_up(ConnectionAbortedError(f"more than {cap} bytes wait for the peer"))
                 return
             self._emitted += len(data)
             self._emit(data)
@@ -327,6 +327,10 @@ class Channel(ABC):
                 self._count(len(chunks))
         if ends:
             self._end_our_side()
+
+    def _give_up(self, error: Exception) -> None:
+        """Have no more patience with a peer that does not read."""
+        self.abort(error)
 
     def _end_our_side(self) -> None:
         if not self._we_ended and not self._shutting:
@@ -447,7 +451,7 @@ class Channel(ABC):
             self._stalled_since = now
         elif now - self._stalled_since >= timeout:
             self._stall_check = inf
-            self.abort(TimeoutError(f"the peer has taken nothing for {timeout} s"))
+            self._give_up(TimeoutError(f"the peer has taken nothing for {timeout} s"))
             return
         self._stall_check = min(self._stalled_since + timeout, now + timeout / 4)
 

@@ -86,7 +86,7 @@ def _unwrap(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     return address
 
 
-def _read_address(text: str) -> IPv4Address | IPv6Address:
+def read_address(text: str) -> IPv4Address | IPv6Address:
     return _unwrap(ip_address(text.partition("%")[0]))
 
 
@@ -96,7 +96,7 @@ def is_public(text: str) -> bool:
     Raises:
         ValueError: it is no address.
     """
-    address = _read_address(text)
+    address = read_address(text)
     if isinstance(address, IPv6Address) and any(address in network for network in _NOT_PUBLIC):
         return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
@@ -104,7 +104,7 @@ def is_public(text: str) -> bool:
 
 def _is_private(text: str) -> bool:
     """Tell of an address of a private network; link-local ones, where clouds keep their secrets, are none."""
-    address = _read_address(text)
+    address = read_address(text)
     return address.is_private and not (
         address.is_loopback
         or address.is_link_local
@@ -178,7 +178,7 @@ async def _follow(
     for count in range(rules.redirects + 1):
         address = await _choose(url, rules, resolve, may_be_here=may_be_here)
         # Only who was sent here may be sent on here: not a stranger's redirect.
-        may_be_here = may_be_here and _read_address(address).is_loopback
+        may_be_here = may_be_here and read_address(address).is_loopback
         fetched = await _ask(url, address, method, headers, body, rules, ssl)
         location = fetched.headers.get(b"location")
         if fetched.status not in _REDIRECTS or location is None:
@@ -208,7 +208,7 @@ async def _choose(url: HTTPURL, rules: FetchRules, resolve: Resolve, *, may_be_h
     if not addresses:
         raise FetchError(f"{url.origin} has no address")
     try:
-        if may_be_here and all(_read_address(address).is_loopback for address in addresses):
+        if may_be_here and all(read_address(address).is_loopback for address in addresses):
             return addresses[0]
         are_allowed = all(is_public(address) or (rules.allow_private and _is_private(address)) for address in addresses)
     except ValueError:

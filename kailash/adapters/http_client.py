@@ -169,7 +169,15 @@ class HTTPClientChannel:
         if self._is_busy:
             self._has_acted = True
             action(argument)
-            return
+        elif self.loop.begin():
+            try:
+                self._act(action, argument)
+            finally:
+                self.loop.end()
+        else:
+            self._act(action, argument)
+
+    def _act(self, action: Callable[[Any], None], argument: Any) -> None:
         self._is_busy = True
         try:
             action(argument)

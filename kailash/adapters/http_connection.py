@@ -20,8 +20,10 @@ from protocol.framing.httpconnection import Data, EndOfRequest, Phase, ProtocolF
 from protocol.framing.httphead import RequestHead
 from protocol.http.answer import END, Answer, Arrival, Part, ResponseHead
 from protocol.http.exchange import Exchange
+from protocol.http.upgrade import Upgrade
 
 from .carriers import EndpointLike
+from .departure import Departure, Move, Succession, report
 from .loops import Running, Timer
 from .switchboard import Relay, encode_request
 from .waiter import make_waiter
@@ -44,10 +46,10 @@ class HTTPConnection(asyncio.Protocol):
     """One connection: requests one after the other, each answered by an exchange."""
 
     __slots__ = (
-        "_admission", "_arrival", "_body", "_caller", "_codec", "_due", "_endpoint", "_exchange", "_goal", "_head",
-        "_held", "_http", "_is_body_due", "_is_busy", "_is_complete", "_is_cut", "_is_lost", "_is_paused",
-        "_is_turned_away", "_is_unread", "_lingered", "_moved", "_now", "_out", "_passed", "_pending", "_pieces",
-        "_queued", "_read", "_relay", "_timer", "_timer_at", "_transport", "_unsent", "_waiters",
+        "_admission", "_arrival", "_body", "_caller", "_codec", "_departure", "_due", "_endpoint", "_exchange",
+        "_head", "_held", "_http", "_is_body_due", "_is_busy", "_is_complete", "_is_cut", "_is_lost", "_is_paused",
+        "_is_turned_away", "_is_unread", "_lingered", "_now", "_out", "_passed", "_pending", "_pieces", "_queued",
+        "_read", "_relay", "_timer", "_timer_at", "_transport", "_unsent", "_waiters",
     )  # fmt: skip
 
     def __init__(self, http: HTTPServer, read: bytes = b"") -> None:
@@ -55,9 +57,8 @@ class HTTPConnection(asyncio.Protocol):
         self._read = read
         self._relay: Relay | None = None
         """Passes everything on to another worker."""
-        self._goal = 0
-        self._moved: bytes | None = None
-        """The request that is handed over, with the connection."""
+        self._departure: Departure | None = None
+        """Where the connection goes that speaks HTTP no longer, or not with us."""
         self._now = http.loop.now
         self._codec = make_http_server(http.options.codec, http.options.limits)
         self._transport: asyncio.Transport
@@ -130,7 +131,8 @@ class HTTPConnection(asyncio.Protocol):
         if raw is not None and raw.family in (socket.AF_INET, socket.AF_INET6):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if isinstance(name, tuple):
-            self._arrival = Arrival(local=name[0])
+            peer = transport.get_extra_info("peername")
+            self._arrival = Arrival(local=name[0], peer=peer[0] if isinstance(peer, tuple) else None)
         self._wait(http.timeouts.head)
 
     def data_received(self, data: bytes) -> None:
@@ -233,7 +235,7 @@ class HTTPConnection(asyncio.Protocol):
                         self._is_cut = True
                         self._begin(event)
                     elif type(event) is Upgraded:
-                        self._move(event.trailing)
+                        self._depart(event.trailing)
                         return
                     elif type(event) is ProtocolFault:
                         self._is_cut = True
@@ -267,7 +269,7 @@ class HTTPConnection(asyncio.Protocol):
         self._is_complete = False
         # The codec gives the very same head again for the same bytes, and the same is thought of it.
         if head is not self._passed:
-            self._endpoint = endpoint = self._http.route(head.target)
+            self._endpoint = endpoint = self._http.route(head)
             answer = NOT_FOUND if endpoint is None else endpoint.refuse(head, self._arrival)
             if answer is not None:
                 self._passed = None
@@ -280,10 +282,10 @@ class HTTPConnection(asyncio.Protocol):
         if admit is None:
             self._let_in(head)
             return
-        found = admit(endpoint, head)
+        found = admit(endpoint, head, self._arrival)
         if hasattr(found, "__await__"):
             self._head = head  # its body may be on the way already
-            self._admission = self._http.loop.spawn(self._find_caller, (head, found), None, _report)
+            self._admission = self._http.loop.spawn(self._find_caller, (head, found), None, report)
         else:
             self._admit(head, found)
 
@@ -326,16 +328,19 @@ class HTTPConnection(asyncio.Protocol):
         if http.switchboard is not None:
             place = http.place(head)
             if place is not None and head.version == "1.1":
-                self._goal = place
-                self._moved = encode_request(head, body)
+                self._departure = Move(http.switchboard, place, encode_request(head, body))
                 self._codec.upgrade()
                 return
         principal = None if caller is None else caller.principal
-        found = endpoint.receive_request(
+        found: Any = endpoint.receive_request(
             head, body, now=self._now(), arrival=self._arrival, principal=principal, is_checked=True
         )
         if type(found) is Answer:
             self._write(found.data_to_send())
+            return
+        if type(found) is Upgrade:
+            self._departure = Succession(http, self, found, caller)
+            self._codec.upgrade(found.headers)
             return
         assert isinstance(found, Exchange)
         self._exchange = found
@@ -348,23 +353,24 @@ class HTTPConnection(asyncio.Protocol):
         if parts:
             self._write(parts)
 
-    # Another worker's requests
+    # Other protocols, and other workers' requests
 
-    def _move(self, trailing: bytes) -> None:
-        """Hand the connection over to the worker that has the session."""
-        assert self._moved is not None and self._http.switchboard is not None
-        read, self._moved = self._moved + trailing, None
-        transport, switchboard = self._transport, self._http.switchboard
+    def _depart(self, trailing: bytes) -> None:
+        """Let the connection go, with what came for whoever has it next."""
+        departure, self._departure = self._departure, None
+        assert departure is not None
+        self._out += self._codec.data_to_send()
         self.write_out()
-        if transport.get_extra_info("ssl_object") is not None or transport.get_write_buffer_size():
-            self._due = inf
-            self._relay = switchboard.relay(self._goal, transport, read, _report)
-            if self._relay is None:
-                transport.close()
-        elif switchboard.hand_over(self._goal, transport.get_extra_info("socket").fileno(), read):
-            transport.abort()  # which closes our descriptor, not the connection
-        else:
-            transport.close()
+        self._due = inf
+        self._transport.resume_reading()  # the codec has no room for what is not its own
+        self._relay = departure(self._transport, trailing)
+
+    def retire(self) -> None:
+        """Hear of the connection no more: it is another's."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._is_lost = True
+        self._http.forget(self)
 
     # Answers
 
@@ -592,9 +598,3 @@ class HTTPConnection(asyncio.Protocol):
         self._wait_for_exchange()
         if self._timer is None and not self._is_lost:
             self._arm(min(self._due, now + self._http.tick))
-
-
-def _report(running: Running) -> None:
-    """Log what nobody waits for."""
-    if not running.cancelled() and running.exception() is not None:
-        logger.error("! a connection failed", exc_info=running.exception())

@@ -29,7 +29,7 @@ from .httptransport import connect
 from .loops import Timer, current_loop
 from .owner import Owner, spawn_owner
 
-__all__ = ["Carried", "HTTPConnection", "HTTPPool", "PoolCounts", "PoolLimits", "make_tls"]
+__all__ = ["Carried", "HTTPConnection", "HTTPPool", "PoolCounts", "PoolLimits", "describe_error", "make_tls"]
 
 logger = logging.getLogger("kailash.adapters.http_pool")
 
@@ -83,12 +83,12 @@ def make_tls(
     try:
         context = tls.create_default_context(cafile=ca_file)
     except OSError as error:
-        raise OSError(f"ca_file {ca_file!r} cannot be used: {_reason(error)}") from None
+        raise OSError(f"ca_file {ca_file!r} cannot be used: {describe_error(error)}") from None
     if client_cert is not None:
         try:
             context.load_cert_chain(client_cert, client_key)
         except OSError as error:
-            raise OSError(f"client_cert {client_cert!r} cannot be used: {_reason(error)}") from None
+            raise OSError(f"client_cert {client_cert!r} cannot be used: {describe_error(error)}") from None
     context.set_alpn_protocols(["http/1.1"])
     return context
 
@@ -268,7 +268,7 @@ class HTTPPool:
     def _describe(self, url: HTTPURL, error: OSError) -> str:
         if isinstance(error, TimeoutError) and error.errno is None and self.limits.connect is not None:
             return f"no connection to {url.origin} within {self.limits.connect:g} s (http_connect_timeout=)"
-        return f"no connection to {url.origin}: {_reason(error)}"
+        return f"no connection to {url.origin}: {describe_error(error)}"
 
     def release(self, connection: HTTPConnection) -> None:
         """Take a connection that is free: for whoever waits, or to be kept."""
@@ -396,7 +396,8 @@ class HTTPConnection(asyncio.Protocol):
         carried, self._carried = self._carried, None
         self._pool.forget(self)
         if carried is not None:
-            self._lose(carried, _reason(exc) if isinstance(exc, OSError) else "the server closed it", self._is_stale)
+            why = describe_error(exc) if isinstance(exc, OSError) else "the server closed it"
+            self._lose(carried, why, self._is_stale)
 
     @property
     def _is_stale(self) -> bool:
@@ -501,7 +502,7 @@ def _is_readable(transport: asyncio.Transport) -> bool:
     return bool(poll.poll(0))
 
 
-def _reason(error: OSError) -> str:
+def describe_error(error: OSError) -> str:
     """Say in few words why something failed."""
     if isinstance(error, tls.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message} (ca_file= names others to trust)"

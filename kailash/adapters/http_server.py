@@ -16,10 +16,13 @@ import anyio.abc
 import anyio.lowlevel
 from anyio.streams.tls import TLSListener
 
+from protocol.framing.handshake import is_upgrade
 from protocol.framing.http11 import HTTPCodec
 from protocol.framing.httphead import HTTPLimits, RequestHead
 from protocol.framing.httpserver import HTTP_SERVER_LIMITS
+from protocol.http.answer import Arrival
 from protocol.http.exchange import Exchange
+from protocol.http.upgrade import Upgrade
 
 from .carriers import Carriers, EndpointLike
 from .http_connection import HTTPConnection
@@ -28,6 +31,7 @@ from .loops import AsyncioLoop
 from .owner import Owner, spawn_owner
 from .switchboard import Switchboard
 from .waiter import make_waiter
+from .websocket import WebSocketChannel
 
 __all__ = ["Admit", "Caller", "HTTPServer", "HTTPServerOptions", "HTTPTimeouts", "bind", "make_ssl_context"]
 
@@ -42,7 +46,7 @@ class Caller(Protocol):
         """The name that sessions and limits are bound to; `None`: nobody in particular."""
 
 
-Admit = Callable[[EndpointLike, RequestHead], Any]
+Admit = Callable[[EndpointLike, RequestHead, Arrival], Any]
 """Returns the `Caller` of a request, or the `Answer` that refuses it, or an awaitable of either."""
 
 
@@ -91,6 +95,8 @@ class HTTPServer:
         options: how connections are served.
         switchboard: of the workers that share the port.
         place: tells which other worker a request is for; `None`: it may be answered here.
+        sockets: endpoints of WebSockets by path; that at `"*"` is for every other path.
+        open_socket: called with each handshake that was agreed to, and its caller; returns what speaks from then on.
     """
 
     def __init__(
@@ -103,6 +109,8 @@ class HTTPServer:
         options: HTTPServerOptions | None = None,
         switchboard: Switchboard | None = None,
         place: Callable[[RequestHead], int | None] = lambda head: None,
+        sockets: Mapping[str, EndpointLike] | None = None,
+        open_socket: Callable[[Upgrade, Any], WebSocketChannel] | None = None,
     ) -> None:
         self.loop = carriers.loop
         self.carriers = carriers
@@ -111,11 +119,13 @@ class HTTPServer:
         self.admit = admit
         self.switchboard = switchboard
         self.place = place
+        self.sockets = sockets
+        self.open_socket = open_socket
         self.options = options or HTTPServerOptions()
         self.timeouts = timeouts = self.options.timeouts
         self.tick = min(timeouts.head, timeouts.body, timeouts.idle, timeouts.write)
         """Most seconds until a connection looks at its deadline."""
-        self.connections: set[HTTPConnection] = set()
+        self.connections: set[HTTPConnection | WebSocketChannel] = set()
         self.turned_away = 0
         """How many of them are there only to hear that they were too many."""
         self.is_draining = False
@@ -124,11 +134,19 @@ class HTTPServer:
         self._empty: Any = None
         self._unwritten: list[HTTPConnection] = []
 
-    def route(self, target: str) -> EndpointLike | None:
-        """Return what answers a request target; a slash at the end of the path changes nothing."""
-        path = target.partition("?")[0]
+    def route(self, head: RequestHead) -> EndpointLike | None:
+        """Return what answers a request; a slash at the end of its path changes nothing."""
+        path = head.target.partition("?")[0]
+        if self.sockets is not None and is_upgrade(head.headers):
+            found = self.sockets.get(path) or self.sockets.get(path.rstrip("/")) or self.sockets.get("*")
+            if found is not None:
+                return found
         found = self.routes.get(path)
-        return self.routes.get(path.rstrip("/") or "/") if found is None else found
+        if found is None:
+            found = self.routes.get(path.rstrip("/") or "/")
+        if found is None and self.sockets is not None:
+            return self.sockets.get(path)  # which says what it is that is there
+        return found
 
     # Writing
 
@@ -208,7 +226,7 @@ class HTTPServer:
         transport = StreamTransport(stream, HTTPConnection(self))
         spawn_owner(transport.run, name="kailash http connection")
 
-    def forget(self, connection: HTTPConnection) -> None:
+    def forget(self, connection: HTTPConnection | WebSocketChannel) -> None:
         """Take the end of a connection."""
         self.connections.discard(connection)
         if not self.connections and self._empty is not None and not self._empty.done():

@@ -8,7 +8,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 __all__ = ["HTTPURL", "parse_url"]
 
-_PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"[0-9A-Za-z._-]+")
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._-]+)?")
@@ -21,7 +21,7 @@ class HTTPURL:
     """Where an endpoint is."""
 
     scheme: str
-    """`http` or `https`."""
+    """`http` or `https`; of a WebSocket `ws` or `wss`."""
     host: str
     """A name or an address, without brackets."""
     port: int
@@ -65,8 +65,12 @@ class HTTPURL:
         return HTTPURL(self.scheme, self.host, self.port, f"{path.rstrip('/')}/{name}{mark}{query}")
 
 
-def parse_url(text: str) -> HTTPURL:
-    """Read an http or https URL; its fragment is dropped.
+def parse_url(text: str, schemes: tuple[str, str] = ("http", "https")) -> HTTPURL:
+    """Read the URL of an endpoint; its fragment is dropped.
+
+    Args:
+        text: the URL.
+        schemes: what it may begin with; the second is the one over TLS.
 
     Raises:
         ValueError: it is none; the message says why and shows no user or password.
@@ -80,8 +84,9 @@ def parse_url(text: str) -> HTTPURL:
     except ValueError as error:
         raise ValueError(f"not a URL: {error}") from None
     scheme = parts.scheme.lower()
-    if scheme not in _PORTS:
-        raise ValueError(f"a URL starts with http:// or https://, not {scheme + ':' if scheme else 'without a scheme'}")
+    if scheme not in schemes:
+        found = scheme + ":" if scheme else "without a scheme"
+        raise ValueError(f"a URL starts with {schemes[0]}:// or {schemes[1]}://, not {found}")
     if parts.username is not None or parts.password is not None:
         raise ValueError('a URL with user or password in it: send them as a header instead, with "headers"')
     if not host:

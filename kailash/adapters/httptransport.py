@@ -120,7 +120,7 @@ class StreamTransport(asyncio.Transport):
                 await self._stream.aclose()
 
     async def _read(self) -> None:
-        protocol, receive = self._protocol, self._stream.receive
+        receive = self._stream.receive
         try:
             while not self._is_closing:
                 try:
@@ -133,10 +133,10 @@ class StreamTransport(asyncio.Transport):
                 if self._is_closing:
                     return
                 if data:
-                    self._call(protocol.data_received, data)
+                    self._call(self._protocol.data_received, data)
                     continue
                 # A protocol that wants to go on writing says so; otherwise the end of one side is that of both.
-                if not self._call(protocol.eof_received):
+                if not self._call(self._protocol.eof_received):
                     self.close()
                 return
         except _BROKEN as error:
@@ -253,6 +253,10 @@ class StreamTransport(asyncio.Transport):
         """Return what is driven."""
         protocol: asyncio.BaseProtocol = self._protocol
         return protocol
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Drive another protocol from now on."""
+        self._protocol = protocol
 
     def _rouse(self) -> None:
         if self._wake is not None:

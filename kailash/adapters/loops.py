@@ -55,6 +55,12 @@ class Loop(Protocol):
     def call_at(self, when: float, callback: Callable[[], None]) -> Timer:
         """Run the callback once the clock reads `when`."""
 
+    def begin(self) -> bool:
+        """Let waiters that are set until `end` go on right then; `False`: not here, and `end` is not to be called."""
+
+    def end(self) -> None:
+        """Let the tasks go on whose waiters were set."""
+
     def call_threadsafe(self, callback: Callable[[], None]) -> None:
         """Run the callback in the loop's thread; silently dropped once the loop has ended."""
 
@@ -71,16 +77,40 @@ class Loop(Protocol):
 class AsyncioLoop:
     """The running asyncio (or uvloop) event loop."""
 
-    __slots__ = ("call_at", "call_soon", "loop", "now")
+    __slots__ = ("call_at", "call_soon", "due", "loop", "now")
 
     backend = "asyncio"
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.due: list[Any] | None = None
+        """Waiters that go on once what was read is taken."""
         # Bound once: these are on the hot path and need no frame of ours.
         self.now = loop.time
         self.call_soon = loop.call_soon
         self.call_at = loop.call_at
+
+    def begin(self) -> bool:
+        """Let waiters that are set until `end` go on right then; `False`: not here, and `end` is not to be called."""
+        # Within the step of a task no other task can be stepped.
+        if self.due is not None or asyncio.current_task(self.loop) is not None:
+            return False
+        self.due = []
+        return True
+
+    def end(self) -> None:
+        """Let the tasks go on whose waiters were set, and those whose waiters they set."""
+        due = self.due
+        assert due is not None
+        woken = 0
+        try:
+            for waiter in due:
+                woken += 1
+                waiter.wake()
+        finally:
+            self.due = None
+            for waiter in due[woken:]:  # a task ended the program
+                self.call_soon(waiter.wake)
 
     def call_threadsafe(self, callback: Callable[[], None]) -> None:
         """Run the callback in the loop's thread; silently dropped once the loop has ended."""

@@ -117,6 +117,13 @@ class TrioLoop:
         """Run the callback once the clock reads `when`."""
         return _TrioTimer(when, callback)
 
+    def begin(self) -> bool:
+        """Return that tasks are woken as trio does it."""
+        return False
+
+    def end(self) -> None:
+        """Never called, since nothing began."""
+
     def call_threadsafe(self, callback: Callable[[], None]) -> None:
         """Run the callback in the loop's thread; silently dropped once the loop has ended."""
         try:

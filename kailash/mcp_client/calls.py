@@ -94,22 +94,35 @@ class Calls:
     async def _read(self, method: str, params: Struct | None, timeout: float | None) -> Outcome:
         if self.operation is None:
             return await self.outcome(method, params, timeout=timeout)
-        whole = self._timeout if timeout is None else timeout
-        return await self.operation.run(
-            lambda left: self.outcome(method, params, timeout=left, total_timeout=left),
-            is_safe=method in _SAFE,
-            patience=shorter(whole, self._total_timeout),
-        )
 
-    def patience(self, timeout: float | None, total_timeout: float | None) -> float | None:
-        """Return how many seconds a call and its repetitions may take."""
-        return shorter(
-            self._timeout if timeout is None else timeout,
-            self._total_timeout if total_timeout is None else total_timeout,
-        )
+        def attempt(elapsed: float) -> Awaitable[Outcome]:
+            each, whole = self.remaining(elapsed, timeout, None, is_followed=False)
+            return self.outcome(method, params, timeout=each, total_timeout=whole)
+
+        patience = self.patience(timeout, None, is_followed=False)
+        return await self.operation.run(attempt, is_safe=method in _SAFE, patience=patience)
+
+    def patience(self, timeout: float | None, total_timeout: float | None, *, is_followed: bool) -> float | None:
+        """Return the seconds after which a call is not made again.
+
+        Args:
+            timeout, total_timeout: those of the call, `None` for the client's.
+            is_followed: its progress is heard, so that only the whole is bounded.
+        """
+        whole = self._total_timeout if total_timeout is None else total_timeout
+        each = self._timeout if timeout is None else timeout
+        return whole if is_followed or each is None else each if whole is None else min(each, whole)
+
+    def remaining(
+        self, elapsed: float, timeout: float | None, total_timeout: float | None, *, is_followed: bool
+    ) -> tuple[float | None, float | None]:
+        """Return the time-outs of an attempt that begins so many seconds after the first; the first has the call's."""
+        if not elapsed:
+            return timeout, total_timeout
+        whole = self._total_timeout if total_timeout is None else total_timeout
+        each = self._timeout if timeout is None else timeout
+        return _left(each, 0.0 if is_followed else elapsed), _left(whole, elapsed)
 
 
-def shorter(one: float | None, other: float | None) -> float | None:
-    """Return the shorter of two times, of which each may be no limit."""
-    given = [each for each in (one, other) if each is not None]
-    return min(given) if given else None
+def _left(seconds: float | None, elapsed: float) -> float | None:
+    return None if seconds is None else max(0.001, seconds - elapsed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from protocol.capabilities import has
 from protocol.client import ClientEngine, ClientProfile
@@ -16,32 +16,25 @@ from protocol.events import Change, Notification
 from protocol.limits import CLIENT_LIMITS, Limits
 from protocol.methods import TASKS_EXTENSION
 from protocol.params import (
-    CompleteParams,
     EmptyParams,
-    GetPromptParams,
     ReadResourceParams,
     SetLevelParams,
 )
-from protocol.results import CompleteResult, GetPromptResult, ReadResourceResult
+from protocol.results import GetPromptResult, ReadResourceResult
 from protocol.revisions import REVISIONS, select
 from protocol.types import (
     Completion,
-    CompletionArgument,
-    CompletionContext,
     Implementation,
     LoggingLevel,
     Prompt,
-    PromptReference,
     Resource,
     ResourceTemplate,
-    ResourceTemplateReference,
     Task,
     Tool,
 )
 
 from ..errors import ToolError, TransportError
 from ..resilience.retry import RetryStrategy, make_strategy
-from ..schema import dumps
 from ..telemetry import Tracing, open_tracing
 from .calls import Calls
 from .changes import Changes, filter_of
@@ -50,7 +43,7 @@ from .connect import Connection, connect
 from .health import check_health
 from .inputs import InputHandlers, Roots
 from .reading import Reader
-from .results import ResourceResult, ToolResult, plain_arguments, read_as
+from .results import ResourceResult, ToolResult
 from .retrying import RetryableOperation
 from .session import ClientSession, ProgressHandler
 from .target import target_of
@@ -466,11 +459,7 @@ class MCPClient:
         self, name: str, arguments: Mapping[str, Any] | None = None, *, timeout: float | None = None
     ) -> GetPromptResult:
         """Return a filled-in prompt; argument values that are not text are sent as JSON."""
-        texts: Any = UNSET
-        if arguments is not None:
-            texts = {k: v if isinstance(v, str) else dumps(plain_arguments(v)).decode() for k, v in arguments.items()}
-        raw, _ = await self._calls.read("prompts/get", GetPromptParams(name=name, arguments=texts), timeout=timeout)
-        return read_as(raw, GetPromptResult)
+        return await self._reader.prompt(name, arguments, timeout=timeout)
 
     async def complete(
         self,
@@ -484,14 +473,7 @@ class MCPClient:
         """Return suggestions for an argument of a prompt or a variable of a resource template."""
         if (prompt is None) == (template is None):
             raise TypeError("complete an argument of a prompt= or of a template=")
-        ref: Any = PromptReference(name=prompt) if prompt is not None else ResourceTemplateReference(uri=template or "")
-        wire = CompleteParams(
-            ref=ref,
-            argument=CompletionArgument(name=argument, value=value),
-            context=UNSET if context is None else CompletionContext(arguments=dict(context)),
-        )
-        raw, _ = await self._calls.read("completion/complete", wire)
-        return read_as(raw, CompleteResult).completion
+        return await self._reader.completion(argument, value, prompt, template, context)
 
     # Everything else
 

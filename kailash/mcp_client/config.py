@@ -7,6 +7,7 @@ import re
 from collections.abc import Awaitable, Mapping
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
@@ -17,21 +18,24 @@ from ..auth.headers import HeaderAuth, environment_of, read_auth
 
 __all__ = ["ClientConfig", "expand_variables", "load_servers"]
 
-TRANSPORTS = ("stdio", "http", "sse", "memory")
+TRANSPORTS = ("stdio", "http", "sse", "websocket", "tcp", "unix", "memory")
 
-_SPELLINGS = {"streamablehttp": "http", "httpstream": "http", "httpsse": "sse"}
+_SPELLINGS = {"streamablehttp": "http", "httpstream": "http", "httpsse": "sse", "ws": "websocket", "wss": "websocket"}
 """What others call the transports, without case and punctuation."""
 
 _KNOWN = {
     "name": "name shown to the server",
-    "transport": "stdio, http, sse or memory (also spelled type)",
+    "transport": "stdio, http, sse, websocket, tcp, unix or memory (also spelled type)",
     "type": "the same as transport",
     "command": "executable of a stdio server",
     "args": "its arguments",
     "env": "variables beside the allow-list the child inherits",
     "cwd": "its working directory",
     "server": "the MCPServer of a memory transport",
-    "url": "where an http or sse server is; a base URL will do",
+    "host": "where a tcp server is",
+    "port": "its port",
+    "path": "of a server's Unix socket",
+    "url": "where an http, sse or websocket server is; of http and sse a base URL will do",
     "headers": "headers of every request to it, or a callable that returns them",
     "auth": "credentials: {type: api_key | bearer | jwt | basic, ...}, or a provider with get_headers()",
     "ca_file": "certificates to trust instead of the system's",
@@ -43,6 +47,13 @@ _KNOWN = {
     "first_byte_timeout": "seconds until the answer to a request must begin",
     "idle_timeout": "seconds an answer may be silent once it has begun",
     "response_timeout": "seconds a whole answer may take",
+    "subprotocols": "what a WebSocket offers to speak, in the order of liking",
+    "ping_interval": "seconds between two pings of a WebSocket; None: none are sent",
+    "ping_timeout": "seconds after a ping in which the server must say something",
+    "compression": "offer to compress the messages of a WebSocket",
+    "allow_localhost": "whether a WebSocket may lead to this machine and to private networks",
+    "skip_security_validation": "whether the addresses behind a WebSocket's URL are not looked at: for tests alone",
+    "connection_pool_config": "how many connections are held, and for how long",
     "timeout": "seconds a call may take without progress",
     "total_timeout": "seconds a call may take at all",
     "connect_timeout": "seconds until the server must be ready",
@@ -60,6 +71,9 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
     env: dict[str, str] | None = None
     cwd: str | None = None
     server: Any = None
+    host: str | None = None
+    port: int | None = None
+    path: str | None = None
     url: str | None = None
     headers: Any = None
     auth: Any = None
@@ -75,6 +89,13 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
     idle_timeout: float | UnsetType | None = UNSET
     """Default: 300 s; HTTP+SSE, whose only stream may be silent for long, has none."""
     response_timeout: float | None = None
+    subprotocols: tuple[str, ...] = ("mcp",)
+    ping_interval: float | None = 20.0
+    ping_timeout: float | None = 20.0
+    compression: bool = False
+    allow_localhost: bool = True
+    skip_security_validation: bool = False
+    connection_pool_config: dict[str, Any] | None = None
     timeout: float | None = 60.0
     total_timeout: float | None = 300.0
     connect_timeout: float = 30.0
@@ -92,8 +113,11 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
             return source
         if hasattr(source, "open_memory"):
             return cls(transport="memory", server=source)
+        if hasattr(source, "client_config"):
+            config: ClientConfig = source.client_config()
+            return config
         if isinstance(source, str):
-            return cls(transport="http", url=source)
+            return cls(**_of_url(source))
         if not isinstance(source, Mapping):
             raise TypeError(f"a config is a mapping, a URL or an MCPServer, not {type(source).__name__}")
         unknown = source.keys() - _KNOWN.keys()
@@ -102,12 +126,15 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
         values = dict(source)
         spelled = values.pop("type", None)
         values.setdefault("transport", spelled)
-        kind = values["transport"]
+        kind = spelled_kind = values["transport"]
         if kind is None:
             kind = next((kind for key, kind in _IMPLIED.items() if key in values), None)
         elif isinstance(kind, str):
             kind = _SPELLINGS.get(_PUNCTUATION.sub("", kind).lower(), kind)
         values["transport"] = kind
+        url = values.get("url")
+        if isinstance(url, str) and (spelled_kind is None or kind in _LINE_TRANSPORTS):
+            values |= _of_url(url)
         if values.get("auth") is not None:
             values["auth"] = read_auth(values["auth"])
         try:
@@ -132,6 +159,8 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
             found.append('a memory transport needs "server", an MCPServer of this process')
         elif self.is_networked:
             found += self._network_problems()
+        elif self.transport in _LINE_TRANSPORTS:
+            found += self._socket_problems()
         if self.auth is not None:
             found += self._auth_problems()
         if self.cwd is not None and not Path(self.cwd).is_dir():
@@ -143,6 +172,8 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
         return found
 
     def _auth_problems(self) -> list[str]:
+        if self.transport in _LINE_TRANSPORTS:
+            return [f"auth: {self.transport} carries no credentials; use http, or a Unix socket without auth"]
         if self.transport == "memory":
             return ["auth: a server of this process trusts its callers; a memory transport takes no credentials"]
         try:
@@ -156,13 +187,25 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
         )
         return [f"headers and auth both set {', '.join(twice)}; give it once"] if twice else []
 
+    def _socket_problems(self) -> list[str]:
+        if self.transport == "unix":
+            return [] if self.path else ['a unix server needs a "path"']
+        found = []
+        if not self.host:
+            found.append('a tcp server needs a "host"')
+        if self.port is None or not 0 < self.port < 65536:
+            found.append(f'a tcp server needs a "port" of 1 to 65535, not {self.port!r}')
+        if self.headers is not None:
+            found.append("headers: tcp carries none")
+        return found
+
     def _network_problems(self) -> list[str]:
         found = []
         if not self.url:
             found.append(f'a server behind {self.transport} needs a "url"')
         else:
             try:
-                parse_url(self.url)
+                parse_url(self.url, self._schemes)
             except ValueError as error:
                 found.append(f"url: {error}")
         if isinstance(self.headers, Mapping):
@@ -183,7 +226,11 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
     @property
     def is_networked(self) -> bool:
         """Tell whether the server is behind a URL."""
-        return self.transport in ("http", "sse")
+        return self.transport in ("http", "sse", "websocket")
+
+    @property
+    def _schemes(self) -> tuple[str, str]:
+        return ("ws", "wss") if self.transport == "websocket" else ("http", "https")
 
     @property
     def location(self) -> HTTPURL:
@@ -192,7 +239,7 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
         Raises:
             ValueError: the URL cannot be used.
         """
-        return parse_url(self.url or "")
+        return parse_url(self.url or "", self._schemes)
 
     @property
     def endpoint(self) -> str:
@@ -204,6 +251,10 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
                 return str(self.location)
             except ValueError:
                 return "a URL that cannot be used"
+        if self.transport == "tcp":
+            return f"tcp://{f'[{self.host}]' if ':' in (self.host or '') else self.host}:{self.port}"
+        if self.transport == "unix":
+            return f"unix://{self.path}"
         return f"memory:{getattr(self.server, 'name', '?')}"
 
     @property
@@ -233,10 +284,14 @@ class ClientConfig(Struct, frozen=True, kw_only=True):
         if not self.is_networked:
             env = None if self.env is None else _digest(repr(sorted(self.env.items())))
             server = id(self.server) if self.server else None
-            return (self.transport, self.command, self.args, env, self.cwd, server, self._auth_key)
+            where = (self.host, self.port, self.path)
+            return (self.transport, self.command, self.args, env, self.cwd, server, *where, self._auth_key)
         sent = tuple(sorted(self.headers.items())) if isinstance(self.headers, Mapping) else ()
         made = self.headers if callable(self.headers) else None
         shown = (self.ca_file, self.client_cert, self.client_key, self.proxy, self.http_codec)
+        if self.transport == "websocket":
+            kept = (self.ping_interval, self.ping_timeout, self.compression)
+            shown = (*shown, self.subprotocols, self.allow_localhost, self.skip_security_validation, *kept)  # type: ignore[assignment]
         return (*self.endpoint_key, made, self._auth_key, _digest(repr((sent, shown))))
 
     @property
@@ -264,10 +319,33 @@ class SentHeaders:
         return {**made, **(await own or {})}
 
 
-_IMPLIED = {"server": "memory", "command": "stdio", "url": "http"}
+_IMPLIED = {"server": "memory", "command": "stdio", "url": "http", "port": "tcp", "path": "unix"}
 """The transport that a key implies."""
+_BY_SCHEME = {"ws": "websocket", "wss": "websocket", "tcp": "tcp", "unix": "unix"}
+_LINE_TRANSPORTS = ("tcp", "unix")
 _PUNCTUATION = re.compile(r"[^A-Za-z]")
-_TIMEOUTS = [name for name in ClientConfig.__struct_fields__ if name == "timeout" or name.endswith("_timeout")]
+
+
+def _of_url(url: str) -> dict[str, Any]:
+    """Return what a URL says of a server: the transport, and where it is."""
+    scheme, colon, rest = url.strip().partition(":")
+    kind = _BY_SCHEME.get(scheme.lower(), "http") if colon else "http"
+    if kind == "unix":
+        return {"transport": kind, "url": None, "path": rest.removeprefix("//")}
+    if kind == "tcp":
+        found = urlsplit(url.strip())
+        try:
+            host, port = found.hostname, found.port
+        except ValueError as error:
+            raise ValueError(f"url: not a URL: {error}") from None
+        if found.username is not None or found.path.strip("/") or found.query:
+            raise ValueError("url: of tcp there is a host and a port: tcp://127.0.0.1:8080")
+        return {"transport": kind, "url": None, "host": host, "port": port}
+    return {"transport": kind, "url": url}
+
+
+_TIMES = ("timeout", "ping_interval")
+_TIMEOUTS = [name for name in ClientConfig.__struct_fields__ if name in _TIMES or name.endswith("_timeout")]
 _SALT = os.urandom(16)
 
 
@@ -338,7 +416,7 @@ def load_servers(source: str | os.PathLike[str] | Mapping[str, Any]) -> dict[str
                 values.setdefault("type", kind)
         if isinstance(values.get("args"), list):
             values["args"] = [_expand(arg) for arg in values["args"]]
-        for key in ("command", "cwd", "url", "ca_file", "client_cert", "client_key", "proxy"):
+        for key in ("command", "cwd", "host", "path", "url", "ca_file", "client_cert", "client_key", "proxy"):
             if key in values:
                 values[key] = _expand(values[key])
         for key in ("env", "headers", "auth"):

@@ -15,8 +15,10 @@ from ..errors import ConnectionError as MCPConnectionError
 from ..errors import MCPError, TransportError
 from .config import ClientConfig
 from .session import ClientSession
+from .sockets import open_socket
 from .verdicts import Verdicts
 from .web import WebConnection, connect_web
+from .websocket import open_websocket
 
 __all__ = ["Connection", "connect"]
 
@@ -54,7 +56,7 @@ async def connect(
         TransportError: the server cannot be reached; the text says "connection", the endpoint and the cause.
         MCPError: the server speaks no common revision.
     """
-    if config.is_networked:
+    if config.is_networked and config.transport not in _OPENERS:
         return await connect_web(config, make_session, counts)
     open_ = _OPENERS[config.transport or ""]
     connection = await open_(config, make_session, on_stderr)
@@ -177,4 +179,10 @@ async def _open_memory(
     return Connection(session, close)
 
 
-_OPENERS = {"stdio": _open_stdio, "memory": _open_memory}
+_OPENERS = {
+    "stdio": _open_stdio,
+    "memory": _open_memory,
+    "websocket": open_websocket,
+    "tcp": open_socket,
+    "unix": open_socket,
+}

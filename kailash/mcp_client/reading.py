@@ -6,13 +6,28 @@ from typing import Any, TypeVar
 from msgspec import UNSET, Raw, Struct
 
 from protocol.events import Change
-from protocol.params import PaginatedParams
-from protocol.results import ListPromptsResult, ListResourcesResult, ListResourceTemplatesResult, ListToolsResult
+from protocol.params import CompleteParams, GetPromptParams, PaginatedParams
+from protocol.results import (
+    CompleteResult,
+    GetPromptResult,
+    ListPromptsResult,
+    ListResourcesResult,
+    ListResourceTemplatesResult,
+    ListToolsResult,
+)
+from protocol.types import (
+    Completion,
+    CompletionArgument,
+    CompletionContext,
+    PromptReference,
+    ResourceTemplateReference,
+)
 
+from ..schema import dumps
 from .caching import ResponseCache
 from .calls import Calls
 from .paging import items_of
-from .results import read_as
+from .results import plain_arguments, read_as
 
 __all__ = ["Reader"]
 
@@ -74,6 +89,28 @@ class Reader:
         if is_cacheable:
             self._keep(method, key, raw, result)
         return result
+
+    async def prompt(self, name: str, arguments: Mapping[str, Any] | None, *, timeout: float | None) -> GetPromptResult:
+        """Return a filled-in prompt; argument values that are not text are sent as JSON."""
+        texts: Any = UNSET
+        if arguments is not None:
+            texts = {k: v if isinstance(v, str) else dumps(plain_arguments(v)).decode() for k, v in arguments.items()}
+        params = GetPromptParams(name=name, arguments=texts)
+        raw, _ = await self._calls.read("prompts/get", params, timeout=timeout)
+        return read_as(raw, GetPromptResult)
+
+    async def completion(
+        self, argument: str, value: str, prompt: str | None, template: str | None, context: Mapping[str, str] | None
+    ) -> Completion:
+        """Return suggestions for an argument of a prompt, or for a variable of a template."""
+        ref: Any = PromptReference(name=prompt) if prompt is not None else ResourceTemplateReference(uri=template or "")
+        params = CompleteParams(
+            ref=ref,
+            argument=CompletionArgument(name=argument, value=value),
+            context=UNSET if context is None else CompletionContext(arguments=dict(context)),
+        )
+        raw, _ = await self._calls.read("completion/complete", params)
+        return read_as(raw, CompleteResult).completion
 
     def _cached(self, method: str, key: Hashable) -> Any:
         session = self._calls.session

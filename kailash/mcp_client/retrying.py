@@ -15,7 +15,7 @@ from ..resilience.retry import RetryStrategy, make_strategy
 __all__ = ["RetryableOperation"]
 
 T = TypeVar("T")
-Attempt = Callable[[float | None], Awaitable[T]]
+Attempt = Callable[[float], Awaitable[T]]
 
 
 def _no_failure(result: Any) -> MCPError | None:
@@ -28,7 +28,7 @@ class RetryableOperation:
     Args:
         strategy: `simple`, `exponential`, `circuit_breaker`, or a `RetryStrategy`.
         max_retries: attempts after the first; default the strategy's.
-        timeout: seconds for all attempts and the pauses between them; `None`: no limit.
+        timeout: seconds after which no further attempt begins; `None`: no limit.
         is_safe: running the function twice does no more than once. Otherwise it is run again only after errors that
             prove that it was not run.
         clock: tells the time in seconds.
@@ -67,7 +67,7 @@ class RetryableOperation:
             Exception: what the last attempt raised.
         """
 
-        async def attempt(_: float | None) -> Any:
+        async def attempt(_: float) -> Any:
             value = fn(*args, **kwargs)
             return await value if inspect.isawaitable(value) else value
 
@@ -84,20 +84,20 @@ class RetryableOperation:
         """Make attempts until one goes well or there is no point.
 
         Args:
-            attempt: makes one; told the seconds that are left, `None` for no limit.
+            attempt: makes one; told the seconds that have passed since the first began.
             is_safe: as of the class.
-            patience: seconds for all of it.
+            patience: seconds after which no further attempt begins; `None`: no limit.
             failure_of: finds the error in a result that has one; when no further attempt is made, it is returned.
         """
         strategy, clock = self.strategy, self._clock
-        now = clock()
+        now = began = clock()
         ends_at = None if patience is None else now + patience
         turn = strategy.begin(now)
         number = 0
         while True:
             outcome: T | BaseException
             try:
-                result = await attempt(None if ends_at is None else max(0.001, ends_at - now))
+                result = await attempt(now - began)
                 outcome, failure = result, failure_of(result)
             except (MCPError, OSError) as error:
                 outcome = error

@@ -1,7 +1,7 @@
 """`SyncMCPClient`: the same client for code without an event loop, over one portal thread."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
@@ -89,6 +89,11 @@ class SyncMCPClient:
         result: ToolResult = self._run("call_tool", *target, **options)
         return result
 
+    def call_tools(self, calls: Iterable[Any], **options: Any) -> list[Any]:
+        """Call many tools, some at once; see `MCPClient.call_tools`."""
+        results: list[Any] = self._run("call_tools", calls, **options)
+        return results
+
     def list_tools(self) -> list[Tool]:
         """Return all tools."""
         tools: list[Tool] = self._run("list_tools")
@@ -127,6 +132,15 @@ class SyncMCPClient:
     def ping(self, **options: Any) -> None:
         """Return when the server has given a sign of life."""
         self._run("ping", **options)
+
+    def health_check(self, **options: Any) -> dict[str, Any]:
+        """Ask the server for a sign of life; see `MCPClient.health_check`."""
+        health: dict[str, Any] = self._run("health_check", **options)
+        return health
+
+    def get_metrics(self) -> dict[str, Any] | None:
+        """Return what was counted; `None` unless `enable_metrics`."""
+        return self.client.get_metrics()
 
     def set_log_level(self, level: LoggingLevel) -> None:
         """Ask for log messages from this level on."""

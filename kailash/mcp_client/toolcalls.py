@@ -101,10 +101,14 @@ class ToolCalls:
         if operation is None:
             answer = await self._attempt(call, params, call.timeout, call.total_timeout)
         else:
+            times = (call.timeout, call.total_timeout)
+            is_followed = call.on_progress is not None
             answer = await operation.run(
-                lambda left: self._attempt(call, params, _least(call.timeout, left), _least(call.total_timeout, left)),
+                lambda elapsed: self._attempt(
+                    call, params, *self._calls.remaining(elapsed, *times, is_followed=is_followed)
+                ),
                 is_safe=call.tool in self._repeatable,
-                patience=self._calls.patience(call.timeout, call.total_timeout),
+                patience=self._calls.patience(*times, is_followed=is_followed),
                 failure_of=_failure_of,
             )
         if isinstance(answer, ToolResult):
@@ -177,10 +181,6 @@ class ToolCalls:
 
 def _failure_of(answer: "Outcome | ToolResult") -> MCPError | None:
     return answer.error() if isinstance(answer, ToolResult) and answer.is_error else None
-
-
-def _least(given: float | None, left: float | None) -> float | None:
-    return given if left is None else left if given is None else min(given, left)
 
 
 async def call_many(

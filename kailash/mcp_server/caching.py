@@ -25,8 +25,8 @@ _MOST_SPELLINGS = 1024
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 
-Key = tuple[str, str, bytes, str | None]
-"""Kind, name, canonical arguments, principal."""
+Key = tuple[str, str, bytes, str | None, frozenset[str] | None]
+"""Kind, name, canonical arguments, principal, permissions."""
 
 Follower = Callable[[Prepared | None], object]
 """Called, in whatever thread, with the result of somebody else's run; `None`: run yourself."""
@@ -65,32 +65,43 @@ class EntryCache:
             known = ", ".join(sorted(entry.arguments.names)) or "none"
             raise TypeError(f"cache_key names {', '.join(sorted(unknown))}; arguments of {entry.name!r}: {known}")
 
-    def key(self, request: Request) -> Key:
-        """Return the key of a request; equal arguments in another order or spelling share it, `1` and `1.0` do not."""
+    def look(self, request: Request, permissions: frozenset[str] | None) -> tuple[Key, Prepared | None]:
+        """Return the key of a request and the kept result.
+
+        Equal arguments in another order or spelling share a key; `1` and `1.0` do not.
+
+        Args:
+            request: the request.
+            permissions: what its caller may do: with fewer of them the result may be another.
+
+        Raises:
+            ArgumentError: the arguments cannot be read.
+        """
         entry = self._entry
         # The same caller mostly spells the same arguments the same way: those need no second reading.
         spelled = entry.spelled_arguments(request)
-        canonical = None if spelled is None else self._spellings.get(spelled)
-        if canonical is None:
-            given = entry.named_arguments(request)
-            if self._fields:
-                given = {name: given.get(name) for name in self._fields}
-            canonical = _encode(given)
-            if spelled is not None and len(spelled) <= _LONGEST_SPELLING:
-                if len(self._spellings) >= _MOST_SPELLINGS:
-                    self._spellings.clear()
-                self._spellings[spelled] = canonical
-        return (entry.kind, entry.name, canonical, None if self._is_shared else request.principal)
+        known = None if spelled is None else self._spellings.get(spelled)
+        canonical = self._canonical(request) if known is None else known
+        if self._is_shared:
+            key: Key = (entry.kind, entry.name, canonical, None, None)
+        else:
+            key = (entry.kind, entry.name, canonical, request.principal, permissions)
+        kept: Prepared | None = self._kept.get(key, self._now())[1]
+        if kept is not None and known is None and spelled is not None and len(spelled) <= _LONGEST_SPELLING:
+            if len(self._spellings) >= _MOST_SPELLINGS:
+                self._spellings.clear()
+            self._spellings[spelled] = canonical
+        return key, kept
 
-    def get(self, key: Key) -> Prepared | None:
-        """Return the kept result."""
-        return self._kept.get(key, self._now())[1]  # type: ignore[no-any-return]
+    def _canonical(self, request: Request) -> bytes:
+        given = self._entry.named_arguments(request)
+        return _encode({name: given.get(name) for name in self._fields} if self._fields else given)
 
     def put(self, key: Key, prepared: Prepared) -> bool:
         """Keep a result, unless it is an error or was forgotten while it was made; returns whether it is kept."""
         if _is_error(prepared) or key in self._stale:
             return False
-        size = max(map(len, prepared.sealed.values()), default=0) or len(encode(prepared.result))
+        size = sum(map(len, prepared.sealed.values())) or len(encode(prepared.result))
         self._kept.put(key, prepared, self._now(), ttl=self._ttl, size=size, tag=self.tag)
         return True
 
@@ -99,7 +110,8 @@ class EntryCache:
     @staticmethod
     def wire_key(key: Key) -> bytes:
         """Return a key of fixed length, which tells nobody what was asked."""
-        return sha256(_encode(key)).digest()
+        *others, permissions = key
+        return sha256(_encode([*others, None if permissions is None else sorted(permissions)])).digest()
 
     @staticmethod
     def wire_value(prepared: Prepared) -> bytes:
@@ -126,14 +138,16 @@ class EntryCache:
         for follower in followers:
             follower(prepared)
 
-    async def once(self, key: Key, run: Callable[[], Awaitable[Any]]) -> Prepared:
+    async def once(
+        self, request: Request, permissions: frozenset[str] | None, run: Callable[[], Awaitable[Any]]
+    ) -> Prepared:
         """Return the kept result, or run and keep; whoever asks meanwhile waits for the same run.
 
         When that run fails or is cancelled, the next in line runs itself: one caller's end is not another's.
         """
         loop = current_loop()
         while True:
-            kept = self.get(key)
+            key, kept = self.look(request, permissions)
             if kept is not None:
                 return kept
             waiter = make_waiter(loop)

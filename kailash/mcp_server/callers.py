@@ -22,6 +22,10 @@ class Identity(Struct, frozen=True, kw_only=True):
     """How it proved who it is."""
     metadata: Mapping[str, Any] = {}
     """What the provider knows besides."""
+    expires: float | None = None
+    """When its credentials end, in seconds since the epoch: a connection that was opened with them ends then."""
+    peer: str | None = None
+    """The address it calls from, as far as trusted proxies tell."""
     rate: Rate | None = None
     """How many requests it may send over HTTP."""
 
@@ -37,15 +41,21 @@ ANYONE = Identity()
 """Somebody who need not say who he is, and may do everything."""
 
 
-def read_identity(found: Mapping[str, Any]) -> Identity:
-    """Return what a provider's `authenticate` found."""
+def read_identity(found: Mapping[str, Any], peer: str | None = None) -> Identity:
+    """Return what a provider's `authenticate` found out of somebody who calls from an address."""
     return Identity(
         principal=found["user_id"],
         permissions=frozenset(found["permissions"]),
         auth_type=found.get("auth_type"),
         metadata=found.get("metadata") or {},
+        expires=_time_of(found.get("expires")),
+        peer=peer,
         rate=_rate_of(found.get("rate_limit")),
     )
+
+
+def _time_of(expires: Any) -> float | None:
+    return float(expires) if isinstance(expires, int | float) else None
 
 
 @lru_cache(maxsize=1024)

@@ -39,6 +39,7 @@ from ..schema import to_jsonable
 
 if TYPE_CHECKING:
     from ..telemetry import Span
+    from .callers import Identity
     from .server import MCPServer
     from .session import ServerSession
 
@@ -132,15 +133,19 @@ _decode_ledger = msgspec.json.Decoder(InputLedger).decode
 class Told:
     """The awaitable of something already done; awaiting it waits while the client reads too slowly."""
 
-    __slots__ = ("_session", "sent")
+    __slots__ = ("_request", "_session", "sent")
 
-    def __init__(self, session: "ServerSession | None", sent: bool) -> None:
+    def __init__(self, session: "ServerSession | None", sent: bool, request: Request | None = None) -> None:
         self._session = session
+        self._request = request
         self.sent = sent
 
     def __await__(self) -> Generator[Any, Any, bool]:
         if self._session is not None and self._session.channel.is_full:
             yield from self._session.channel.drain().__await__()
+        elif not self.sent and self._request is not None and not self._request.is_open:
+            # A handler that only tells, to nobody now, would never learn that it is cancelled.
+            yield from anyio.lowlevel.checkpoint().__await__()
         return self.sent
 
 
@@ -204,6 +209,16 @@ class Context:
     def principal(self) -> str | None:
         """Who asks, as verified; `None` when nobody had to say."""
         return self.request.principal
+
+    @property
+    def permissions(self) -> frozenset[str] | None:
+        """What the caller may do; `None`: everything."""
+        return self._session.identity.permissions
+
+    @property
+    def identity(self) -> "Identity":
+        """What is known of the caller: permissions, how it proved who it is, and the provider's metadata."""
+        return self._session.identity
 
     @property
     def protocol_version(self) -> str:
@@ -272,7 +287,7 @@ class Context:
             session.call_soon_threadsafe(lambda: session.send(act))
             return Told(None, True)
         sent = session.send(act)
-        return Told(session, sent)
+        return Told(session, sent, self.request)
 
     def wait(self, awaitable: Awaitable[T]) -> T:
         """Run one of this context's coroutines from a sync tool's thread: `ctx.wait(ctx.elicit(...))`."""

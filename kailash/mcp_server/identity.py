@@ -2,17 +2,18 @@
 
 import logging
 from base64 import b64decode
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from ipaddress import ip_address, ip_network
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 from protocol.errors import ErrorCode, ErrorObject
 from protocol.framing.headers import Headers
 from protocol.framing.httphead import RequestHead
-from protocol.http.answer import RETRY_AFTER, Answer, refuse
+from protocol.http.answer import ANYWHERE, RETRY_AFTER, Answer, Arrival, refuse
 
 from ..errors import AuthenticationError, MCPErrorCode
-from ..resilience import RateLimiter
+from ..resilience import Rate, RateLimiter
 from ..telemetry import Refusal
 from .callers import Identity, read_identity
 from .pipeline import reason_of
@@ -21,7 +22,7 @@ from .providers import ask_provider
 if TYPE_CHECKING:
     from .policies import Policies
 
-__all__ = ["credentials_of", "make_admit"]
+__all__ = ["Admission", "credentials_of"]
 
 logger = logging.getLogger("kailash.mcp_server.identity")
 
@@ -71,12 +72,6 @@ def _refuse(endpoint: Any, head: RequestHead, error: Exception, challenge: bytes
     return answer.with_headers(endpoint.cors(head))
 
 
-def _slow_down(seconds: float) -> Answer:
-    data = {"retryable": True, "retryAfter": round(seconds, 3)}
-    error = ErrorObject(MCPErrorCode.RATE_LIMITED, "Too many requests: the rate limit of this caller is exceeded", data)
-    return refuse(429, error, (b"retry-after", b"%d" % ceil(seconds)))
-
-
 def _place_of(error: Exception) -> str:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
@@ -84,45 +79,110 @@ def _place_of(error: Exception) -> str:
     return "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
 
 
-def make_admit(provider: Any, now: Callable[[], float], policies: "Policies") -> Callable[[Any, RequestHead], Any]:
-    """Return what lets in the callers of HTTP requests: it gives an `Identity`, a 401 or 429, or an awaitable of one.
+class Admission:
+    """Lets in the callers of HTTP requests: called, it gives an `Identity`, a 401 or 429, or an awaitable of one.
 
-    A provider that fails, be it by an error of its own, is answered 503.
+    A provider that fails, be it by an error of its own, is answered 503. An address from which too many wrong
+    credentials came waits before more of them are looked at, so that guessing costs neither passwords nor processors.
 
     Args:
-        provider: knows the callers.
+        provider: knows the callers; `None`: nobody need say who he is.
         now: the clock of rate limits.
         policies: are told of whom is not let in.
+        trusted_proxies: addresses and networks whose `X-Forwarded-For` is believed.
+        failures: wrong credentials that one address may send; `None` for any number.
+
+    Raises:
+        ValueError: one of the proxies is neither an address nor a network.
     """
-    limiter = RateLimiter()
-    challenge = str(getattr(provider, "challenge", _CHALLENGE)).encode("latin-1")
 
-    def refuse_(endpoint: Any, head: RequestHead, error: Exception) -> Answer:
-        policies.turned_away(None, head.method, reason_of(error), Refusal.AUTHENTICATION)
-        return _refuse(endpoint, head, error, challenge)
+    def __init__(
+        self,
+        provider: Any,
+        now: Callable[[], float],
+        policies: "Policies",
+        *,
+        trusted_proxies: Iterable[str] = (),
+        failures: Rate | None = None,
+    ) -> None:
+        self._provider = provider
+        self._now = now
+        self._policies = policies
+        self._proxies = [ip_network(each, strict=False) for each in trusted_proxies]
+        self._failures = failures
+        self._rates = RateLimiter()
+        self._guesses = RateLimiter()
+        self._challenge = str(getattr(provider, "challenge", _CHALLENGE)).encode("latin-1")
 
-    def let_in(endpoint: Any, head: RequestHead, found: Mapping[str, Any]) -> Identity | Answer:
-        identity = read_identity(found)
-        if identity.rate is not None:
-            verdict = limiter.take(identity.principal, identity.rate, now())
-            if not verdict.is_allowed:
-                policies.turned_away(identity.principal, head.method, "rate_limited", Refusal.RATE_LIMIT)
-                return _slow_down(verdict.retry_after).with_headers(endpoint.cors(head))
-        return identity
-
-    def admit(endpoint: Any, head: RequestHead) -> Any:
+    def __call__(self, endpoint: Any, head: RequestHead, arrival: Arrival = ANYWHERE) -> Any:
+        """Find out who sends a request, from its head alone."""
         if getattr(endpoint, "is_open", False):
             return None
+        peer = self._peer_of(head, arrival)
+        if self._provider is None:
+            return Identity(peer=peer)
+        if self._failures is not None and peer is not None:
+            wait = self._guesses.wait(peer, self._failures, self._now())
+            if wait > 0:
+                return self._slow_down(endpoint, head, None, wait, "this address, for wrong credentials,")
         try:
-            found = ask_provider(provider, credentials_of(head.headers))
-            return _finish(endpoint, head, found) if hasattr(found, "__await__") else let_in(endpoint, head, found)
+            read = getattr(endpoint, "read_credentials", credentials_of)
+            found = ask_provider(self._provider, read(head.headers))
+            if hasattr(found, "__await__"):
+                return self._finish(endpoint, head, peer, found)
+            return self._let_in(endpoint, head, peer, found)
         except Exception as error:
-            return refuse_(endpoint, head, error)
+            return self._refuse(endpoint, head, peer, error)
 
-    async def _finish(endpoint: Any, head: RequestHead, found: Awaitable[Mapping[str, Any]]) -> Identity | Answer:
+    async def _finish(
+        self, endpoint: Any, head: RequestHead, peer: str | None, found: Awaitable[Mapping[str, Any]]
+    ) -> Identity | Answer:
         try:
-            return let_in(endpoint, head, await found)
+            return self._let_in(endpoint, head, peer, await found)
         except Exception as error:
-            return refuse_(endpoint, head, error)
+            return self._refuse(endpoint, head, peer, error)
 
-    return admit
+    def _let_in(
+        self, endpoint: Any, head: RequestHead, peer: str | None, found: Mapping[str, Any]
+    ) -> Identity | Answer:
+        identity = read_identity(found, peer)
+        if identity.rate is not None:
+            verdict = self._rates.take(identity.principal, identity.rate, self._now())
+            if not verdict.is_allowed:
+                return self._slow_down(endpoint, head, identity.principal, verdict.retry_after, "this caller")
+        return identity
+
+    def _refuse(self, endpoint: Any, head: RequestHead, peer: str | None, error: Exception) -> Answer:
+        self._policies.turned_away(None, head.method, reason_of(error), Refusal.AUTHENTICATION)
+        if isinstance(error, AuthenticationError) and self._failures is not None and peer is not None:
+            self._guesses.take(peer, self._failures, self._now())
+        return _refuse(endpoint, head, error, self._challenge)
+
+    def _slow_down(self, endpoint: Any, head: RequestHead, principal: str | None, seconds: float, who: str) -> Answer:
+        self._policies.turned_away(principal, head.method, "rate_limited", Refusal.RATE_LIMIT)
+        data = {"retryable": True, "retryAfter": round(seconds, 3)}
+        text = f"Too many requests: the rate limit of {who} is exceeded"
+        error = ErrorObject(MCPErrorCode.RATE_LIMITED, text, data)
+        return refuse(429, error, (b"retry-after", b"%d" % ceil(seconds))).with_headers(endpoint.cors(head))
+
+    def _peer_of(self, head: RequestHead, arrival: Arrival) -> str | None:
+        """Return the last address that no trusted proxy vouches for itself."""
+        peer = arrival.peer
+        if not self._proxies or peer is None or not self._is_proxy(peer):
+            return peer
+        for hop in reversed(b",".join(head.headers.get_all(b"x-forwarded-for")).decode("latin-1").split(",")):
+            try:
+                hop = str(ip_address(hop.strip()))
+            except ValueError:
+                break  # whatever stands further left, nobody vouches for it
+            peer = hop
+            if not self._is_proxy(hop):
+                break
+        return peer
+
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            found = ip_address(address)
+        except ValueError:
+            return False
+        return any(found in network for network in self._proxies)

@@ -16,6 +16,7 @@ from protocol.eras import Prepared
 from protocol.events import Request
 
 from ..errors import MCPError, RequestError, RequestTimeoutError
+from ..schema import ArgumentError
 from ..telemetry.metrics import Outcome
 from .entries import Entry
 
@@ -85,7 +86,7 @@ class Passage(Struct, eq=False):
     @property
     def caller(self) -> str:
         """Whose buckets it takes from."""
-        return self.request.principal or ""
+        return self.request.principal or self.session.identity.peer or ""
 
     @property
     def is_retry(self) -> bool:
@@ -109,6 +110,9 @@ class Passage(Struct, eq=False):
                     return
         except RequestError as refused:
             self.session.refuse(self.request, refused)
+            return
+        except ArgumentError as wrong:
+            self.session.fail(self.request, self.entry, None, wrong)
             return
         self.session.proceed(self.request, self.entry, self.launch)
 

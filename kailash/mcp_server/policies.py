@@ -43,6 +43,7 @@ class Policies:
     """The limits, breakers, gates, caches and observers of one server.
 
     Args:
+        name: the server's; servers of the same name share what is in the store.
         rate_limit: for all calls together, or for each caller's: see `read_rate_limit`.
         breaker: for every entry that does not say otherwise: see `read_breaker_config`.
         cache: how much is kept: see `read_cache_config`.
@@ -60,6 +61,7 @@ class Policies:
 
     def __init__(
         self,
+        name: str,
         *,
         rate_limit: Any = None,
         breaker: Any = None,
@@ -76,7 +78,8 @@ class Policies:
             raise ValueError(f"on_store_error is open or closed, not {on_store_error!r}")
         if most_at_once is not None and most_at_once < 1:
             raise ValueError(f"max_concurrent_requests must be 1 or more, not {most_at_once}")
-        self.store = open_store(store)
+        # Servers of one name are one server in several processes; what another calls the same is something else.
+        self.store = open_store(store, prefix=f"kailash:{name}:")
         self.metrics = MetricsCollector()
         """Takes what user code records, whether calls are counted or not."""
         self.is_counting = metrics
@@ -90,6 +93,8 @@ class Policies:
         self._on_store_error: Literal["open", "closed"] = on_store_error
         self._most_waiting = most_waiting
         self._kept = ResultCache(limit=self._cache.max_entries, limit_bytes=self._cache.max_bytes)
+        self.tells_callers_apart = self._rate_limit is not None and self._rate_limit.is_each
+        """Some bucket is for one caller each, so that somebody who need not say who he is counts by his address."""
         self._caches: dict[Entry, EntryCache] = {}
         self._breakers: dict[Entry, CircuitBreaker] = {}
         self._gate = None if most_at_once is None else Gate(most_at_once, most_waiting, "this server")
@@ -98,6 +103,8 @@ class Policies:
 
     def compose(self, entry: Entry) -> None:
         """Give an entry its pipeline, if anything guards it or watches it."""
+        limit = entry.policy.rate_limit
+        self.tells_callers_apart |= limit is not None and limit.is_each
         stages = tuple(self._stages(entry))
         slot = self.metrics.slot(entry.kind, entry.name) if self.is_counting else None
         if stages or slot is not None or self.audit is not None or self.tracing is not None:
@@ -188,20 +195,22 @@ class Policies:
                 transport=session.transport,
             )
 
-    def turned_away(self, principal: str | None, method: str, reason: str | None, refusal: Refusal) -> None:
-        """Take down that an HTTP request was not let in: nobody knows who sends it, or he sends too many."""
+    def turned_away(
+        self, principal: str | None, method: str, reason: str | None, refusal: Refusal, *, transport: str = "http"
+    ) -> None:
+        """Take down that somebody was not let in: nobody knows who it is, or he asks too often."""
         if self.is_counting:
             self.metrics.refused(refusal)
         if self.audit is not None:
             self.audit.write(
                 principal=principal,
-                method=f"HTTP {method}",
+                method=f"HTTP {method}" if transport == "http" else method,
                 name=None,
                 outcome=Outcome.REFUSED,
                 reason=reason,
                 seconds=0.0,
                 request_id=None,
-                transport="http",
+                transport=transport,
             )
 
     async def clear_store(self, tag: str) -> None:

@@ -57,7 +57,8 @@ class Registration:
         entry = ToolEntry(fn, policy=policy, **rest)
         self.policies.compose(entry)
         self.registry.add_tool(entry)
-        self.tasks.offer(entry)
+        if self.tasks.offer(entry):
+            self._refresh()
 
     def resource(self, uri: str, **options: Unpack[ResourceOptions]) -> Callable[[F], F]:
         """Register a function as a resource, or, when the URI has `{variables}`, as a resource template (RFC 6570).
@@ -96,6 +97,10 @@ class Registration:
             self._add(self.registry.prompts, PromptEntry(function, policy=policy, **rest))
 
         return bare_or_called(fn, register)
+
+    def _refresh(self) -> None:
+        """Show clients to come what is offered by now."""
+        raise NotImplementedError
 
     def _add(self, catalogue: Any, entry: Entry) -> None:
         self.policies.compose(entry)

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import UNSET
 
 from protocol.events import Request
+from protocol.model import evolve
 from protocol.results import ReadResourceResult
 from protocol.types import Annotations, Icon, Resource, ResourceTemplate
 
@@ -41,6 +42,15 @@ def hints_of(fn: Any) -> dict[str, Any]:
         return get_type_hints(fn, include_extras=True)
     except (NameError, TypeError):
         return {}
+
+
+def _hinted(result: ReadResourceResult, entry: Entry) -> ReadResourceResult:
+    """Let clients keep what the server keeps, unless the function says how long itself."""
+    policy = entry.policy
+    if policy.cache_ttl is None or result.ttl_ms is not UNSET:
+        return result
+    scope: Any = "public" if policy.is_shared else "private"
+    return evolve(result, ttl_ms=int(policy.cache_ttl * 1000), cache_scope=scope)
 
 
 class ResourceEntry(Entry):
@@ -90,7 +100,7 @@ class ResourceEntry(Entry):
 
     def finish(self, value: Any, request: Request) -> ReadResourceResult:
         """Turn the returned value into contents."""
-        return contents_of(value, request.params.uri, self.mime_type)
+        return _hinted(contents_of(value, request.params.uri, self.mime_type), self)
 
 
 class TemplateEntry(Entry):
@@ -157,4 +167,4 @@ class TemplateEntry(Entry):
 
     def finish(self, value: Any, request: Request) -> ReadResourceResult:
         """Turn the returned value into contents."""
-        return contents_of(value, request.params.uri, self.mime_type)
+        return _hinted(contents_of(value, request.params.uri, self.mime_type), self)

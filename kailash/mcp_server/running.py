@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunOptions", "run", "script_of"]
 
-TRANSPORTS = ("stdio", "http", "sse")
+TRANSPORTS = ("stdio", "http", "sse", "websocket", "tcp", "unix")
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
@@ -27,10 +27,12 @@ DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
 class RunOptions(Struct, frozen=True, kw_only=True):
     """How a server is run."""
 
-    transport: Literal["stdio", "http", "sse"] | None = None
+    transport: Literal["stdio", "http", "sse", "websocket", "tcp", "unix"] | None = None
     """`None`: what the server was made for, else stdio."""
     host: str | None = None
     port: int | None = None
+    path: str | None = None
+    """Of the Unix socket."""
     log_level: str | None = None
     workers: int | None = None
     """Processes that share the port."""
@@ -62,6 +64,7 @@ def read_arguments(name: str, argv: Sequence[str] | None = None) -> RunOptions:
     parser.add_argument(
         "--port", type=checked(_port), help=f"port to listen on, 0 for a free one (default {DEFAULT_PORT})"
     )
+    parser.add_argument("--path", help="Unix socket to listen on, with --transport unix")
     parser.add_argument("--log-level", type=str.upper, choices=LEVELS, help="log to standard error from this level on")
     parser.add_argument("--workers", type=checked(_workers), help="processes that share the port (default 1)")
     found = parser.parse_args(argv)
@@ -69,7 +72,7 @@ def read_arguments(name: str, argv: Sequence[str] | None = None) -> RunOptions:
 
 
 def read_environment(environment: Mapping[str, str]) -> RunOptions:
-    """Read `MCP_TRANSPORT`, `MCP_HOST`, `MCP_PORT`, `MCP_LOG_LEVEL` and `MCP_WORKERS`.
+    """Read `MCP_TRANSPORT`, `MCP_HOST`, `MCP_PORT`, `MCP_PATH`, `MCP_LOG_LEVEL` and `MCP_WORKERS`.
 
     Raises:
         ValueError: one of them is malformed; the message names it.
@@ -88,7 +91,8 @@ def read_environment(environment: Mapping[str, str]) -> RunOptions:
                 numbers[key] = read(text)
             except ValueError as error:
                 raise ValueError(f"{variable}: {error}") from None
-    return RunOptions(transport=transport, host=environment.get("MCP_HOST") or None, log_level=level, **numbers)  # type: ignore[arg-type]
+    host, path = environment.get("MCP_HOST") or None, environment.get("MCP_PATH") or None
+    return RunOptions(transport=transport, host=host, path=path, log_level=level, **numbers)  # type: ignore[arg-type]
 
 
 def _port(text: str) -> int:
@@ -133,16 +137,48 @@ def run(server: "MCPServer", given: RunOptions, *, reads_arguments: bool, more: 
         transport = "stdio" if all(each is None for each in where) else "http"
     if transport == "stdio":
         network = {"host": given.host, "port": given.port, "workers": given.workers, **more}
-        for key, value in network.items():
-            if value is not None:
-                raise ValueError(f"{key} is for a network transport; give transport='http' as well")
+        _check_unused(network, "is for a network transport; give transport='http' as well")
+        _check_unused({"path": given.path}, "is of a Unix socket; give transport='unix' as well")
         _run_stdio(server)
         return
-    from .serving import run_web
+    if transport in ("tcp", "unix"):
+        _run_sockets(server, transport, given, options, more)
+        return
+    _check_unused({"path": given.path}, "is of a Unix socket; give transport='unix' as well")
+    from .serving import Kinds, run_web
 
     host = DEFAULT_HOST if options.host is None else options.host
     port = DEFAULT_PORT if options.port is None else options.port
-    run_web(server, server.http_options(**more), host, port, workers=options.workers or 1, is_sse=transport == "sse")
+    run_web(
+        server, server.http_options(**more), host, port, workers=options.workers or 1, kinds=Kinds.of(server, transport)
+    )
+
+
+def _check_unused(values: Mapping[str, Any], why: str) -> None:
+    for key, value in values.items():
+        if value is not None:
+            raise ValueError(f"{key} {why}")
+
+
+def _run_sockets(
+    server: "MCPServer", transport: str, given: RunOptions, options: RunOptions, more: Mapping[str, Any]
+) -> None:
+    from .line_sockets import run_sockets
+
+    is_unix = transport == "unix"
+    _check_unused({"path": None if is_unix else given.path}, "is of a Unix socket; give transport='unix' as well")
+    where = {"host": given.host, "port": given.port} if is_unix else {}
+    _check_unused(where, "is of a network transport; a Unix socket has a path")
+    http = {"workers": given.workers, **{key: value for key, value in more.items() if key != "drain_timeout"}}
+    _check_unused(http, f"is of HTTP; transport={transport!r} has none")
+    socket_options = server.socket_options(drain_timeout=more.get("drain_timeout"))
+    if not is_unix:
+        host = DEFAULT_HOST if options.host is None else options.host
+        run_sockets(server, socket_options, host=host, port=DEFAULT_PORT if options.port is None else options.port)
+    elif options.path is None:
+        raise ValueError("transport='unix' needs a path: path=, --path or MCP_PATH")
+    else:
+        run_sockets(server, socket_options, path=options.path)
 
 
 def _run_stdio(server: "MCPServer") -> None:

@@ -41,12 +41,15 @@ if TYPE_CHECKING:
     from ..stores import Store
     from ..telemetry import AuditLog, AuditSink, MetricsCollector
     from ..telemetry.tracing import Tracing
+    from .line_sockets import SocketOptions
     from .running import RunOptions
+    from .server_transport import WebSocketServerTransport
     from .web_app import WebApplication
     from .web_options import HTTPOptions
 
 __all__ = ["MCPServer"]
 
+TransportName = Literal["stdio", "http", "sse", "websocket", "tcp", "unix"]
 Lifespan = Callable[["MCPServer"], AbstractAsyncContextManager[Any]]
 
 
@@ -65,13 +68,15 @@ class MCPServer(Registration):
             `MCP_API_KEY` or `MCP_TOKEN`); default none if there is an `auth_provider`, else everything.
         enable_http_transport: have `run()` serve Streamable HTTP, at `/mcp` and at the base URL.
         enable_sse_transport: have `run()` serve the older HTTP+SSE, at `/sse` with `/messages`.
+        enable_websocket_transport: have `run()` serve WebSockets, at `/ws` and, beside HTTP, at `/mcp` on upgrade.
         http_options: how to serve over HTTP: a mapping with the names of `HTTPOptions`.
+        socket_options: how to serve over TCP and Unix sockets: a mapping with the names of `SocketOptions`.
         rate_limit_config: how many calls pass: `requests_per_minute` (or `requests` and `window`), `burst_size`,
             `per_user`.
         circuit_breaker_config: when what fails is not tried for a while: `failure_threshold`, `timeout`,
             `success_threshold`, `is_failure`.
         cache_config: how many results are kept: `max_entries`, `max_bytes`, `max_ttl`, `on_store_error`.
-        store: where rate limits, results and sessions live that several processes share: `redis://…`; default here.
+        store: where servers of one name keep rate limits, results and sessions together: `redis://…`; default here.
         on_store_error: whether calls pass (`"open"`) or are refused (`"closed"`) while the store of the limits is away.
         max_concurrent_requests: calls that run at once; `max_queued` wait, and more are refused at once.
         enable_metrics: count calls for `get_metrics()`, and over HTTP for `/metrics`.
@@ -104,7 +109,9 @@ class MCPServer(Registration):
         stdio_permissions: Iterable[str] | None = None,
         enable_http_transport: bool = False,
         enable_sse_transport: bool = False,
+        enable_websocket_transport: bool = False,
         http_options: "HTTPOptions | Mapping[str, Any] | None" = None,
+        socket_options: "SocketOptions | Mapping[str, Any] | None" = None,
         rate_limit_config: Mapping[str, Any] | None = None,
         circuit_breaker_config: Mapping[str, Any] | None = None,
         cache_config: Mapping[str, Any] | None = None,
@@ -145,9 +152,13 @@ class MCPServer(Registration):
         self.auth_provider = None if auth_provider is None else _provider_of(auth_provider)
         self.enable_http_transport = enable_http_transport
         self.enable_sse_transport = enable_sse_transport
+        self.enable_websocket_transport = enable_websocket_transport
         self._http_options = http_options
         if http_options is not None:
             self.http_options()  # what is wrong with them is said here
+        self._socket_options = socket_options
+        if socket_options is not None:
+            self.socket_options()
         self.page_size = page_size
         self.request_timeout = positive("request_timeout", request_timeout)
         self.debug = debug
@@ -161,6 +172,7 @@ class MCPServer(Registration):
         """What is served over HTTP just now."""
         self.registry = Registry(self._list_changed)
         self.policies = Policies(
+            name,
             rate_limit=rate_limit_config,
             breaker=circuit_breaker_config,
             cache=cache_config,
@@ -289,9 +301,12 @@ class MCPServer(Registration):
         """Tell the clients that want to know that a list changed; registering and removing does it by itself."""
         self._publish(ChangeNotice(kind))
 
-    def _list_changed(self, kind: ChangeKind) -> None:
+    def _refresh(self) -> None:
         for application in self.applications:
             application.refresh()
+
+    def _list_changed(self, kind: ChangeKind) -> None:
+        self._refresh()
         if self.sessions or self.applications:
             self._publish(ChangeNotice(kind))
 
@@ -313,10 +328,11 @@ class MCPServer(Registration):
 
     def run(
         self,
-        transport: Literal["stdio", "http", "sse"] | None = None,
+        transport: "TransportName | WebSocketServerTransport | None" = None,
         *,
         host: str | None = None,
         port: int | None = None,
+        path: str | None = None,
         workers: int | None = None,
         log_level: str | None = None,
         ssl_certfile: str | None = None,
@@ -325,13 +341,15 @@ class MCPServer(Registration):
     ) -> None:
         """Serve until the client is done (stdio) or until SIGTERM or SIGINT; blocks.
 
-        Called without arguments in the script that is run, this reads `--transport --host --port --log-level --workers`
-        from its command line, and `--help` lists them. `MCP_TRANSPORT`, `MCP_HOST`, `MCP_PORT`, `MCP_LOG_LEVEL` and
-        `MCP_WORKERS` of the environment rank below both.
+        Called without arguments in the script that is run, this reads `--transport --host --port --path --log-level
+        --workers` from its command line, and `--help` lists them. `MCP_TRANSPORT`, `MCP_HOST`, `MCP_PORT`, `MCP_PATH`,
+        `MCP_LOG_LEVEL` and `MCP_WORKERS` of the environment rank below both.
 
         Args:
-            transport: default what the server was made for, else HTTP if `host`, `port` or `workers` is given.
+            transport: `stdio`, `http`, `sse`, `websocket`, `tcp`, `unix`, or a `WebSocketServerTransport`; default what
+                the server was made for, else HTTP if `host`, `port` or `workers` is given.
             host, port: where to listen; default 127.0.0.1:8080, and port 0 means a free one.
+            path: of the Unix socket.
             workers: processes that share the port and are replaced when they die.
             log_level: log to standard error from this level on.
             ssl_certfile, ssl_keyfile: serve TLS.
@@ -342,7 +360,10 @@ class MCPServer(Registration):
         """
         from .running import RunOptions, run, script_of
 
-        given = RunOptions(transport=transport, host=host, port=port, workers=workers, log_level=log_level)
+        if transport is not None and not isinstance(transport, str):
+            transport.run(self, workers=workers or 1, log_level=log_level)
+            return
+        given = RunOptions(transport=transport, host=host, port=port, path=path, workers=workers, log_level=log_level)
         is_script = script_of(inspect.currentframe())
         more = {"ssl_certfile": ssl_certfile, "ssl_keyfile": ssl_keyfile, "drain_timeout": drain_timeout}
         reads_arguments = is_script and given == RunOptions()
@@ -365,6 +386,44 @@ class MCPServer(Registration):
 
         await serve_until_cancelled(self, host, port, self.http_options(**options), started)
 
+    async def serve_tcp(
+        self, host: str = "127.0.0.1", port: int = 8080, *, started: Callable[[int], Any] | None = None, **options: Any
+    ) -> None:
+        """Serve newline-delimited messages over TCP in a loop of yours, on asyncio or trio, until cancelled.
+
+        Args:
+            host, port: where to listen; port 0 means a free one.
+            started: called with the port once connections are accepted.
+            options: those of `SocketOptions`, which rank above the server's own.
+
+        Raises:
+            OSError: the address is taken, or is none of this machine's.
+            ValueError: there is an `auth_provider`, to which nobody could present credentials.
+        """
+        from .line_sockets import serve_tcp
+
+        await serve_tcp(self, host, port, self.socket_options(**options), started)
+
+    async def serve_unix(
+        self, path: "str | os.PathLike[str]", *, started: Callable[[], Any] | None = None, **options: Any
+    ) -> None:
+        """Serve newline-delimited messages over a Unix socket in a loop of yours, on asyncio or trio, until cancelled.
+
+        Only processes of this user (and root) can connect; callers are told apart as `uid:1000` where the system says.
+
+        Args:
+            path: of the socket; what a dead server left there is replaced.
+            started: called once connections are accepted.
+            options: those of `SocketOptions`, which rank above the server's own.
+
+        Raises:
+            OSError: another server listens there, or the path cannot be used.
+            ValueError: there is an `auth_provider` that has no `authenticate_peer(*, uid, gid, pid)`.
+        """
+        from .line_sockets import serve_unix
+
+        await serve_unix(self, os.fspath(path), self.socket_options(**options), started)
+
     def asgi_app(self, **options: Any) -> Any:
         """Return an ASGI application that serves this server; mount it under any path, no lifespan needed.
 
@@ -385,10 +444,22 @@ class MCPServer(Registration):
 
         return HTTPOptions.of(self._http_options, **more)
 
+    def socket_options(self, **more: Any) -> "SocketOptions":
+        """Return how this server is served over TCP and Unix sockets.
+
+        Raises:
+            TypeError, ValueError: an unknown option, or one with a wrong value.
+        """
+        from .line_sockets import SocketOptions
+
+        return SocketOptions.of(self._socket_options, **more)
+
     @property
-    def default_transport(self) -> Literal["http", "sse"] | None:
+    def default_transport(self) -> Literal["http", "sse", "websocket"] | None:
         """What `run()` serves when it is not told."""
-        return "http" if self.enable_http_transport else "sse" if self.enable_sse_transport else None
+        if self.enable_http_transport:
+            return "http"
+        return "sse" if self.enable_sse_transport else "websocket" if self.enable_websocket_transport else None
 
     async def run_stdio(self) -> BaseException | None:
         """Serve over stdio until the client is done; returns what ended the connection, `None` for an orderly end."""

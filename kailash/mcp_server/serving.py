@@ -6,7 +6,7 @@ import ssl
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import anyio
 
@@ -20,17 +20,37 @@ from .web_options import HTTPOptions
 if TYPE_CHECKING:
     from .server import MCPServer
 
-__all__ = ["run_web", "serve_sockets", "serve_until_cancelled"]
+__all__ = ["Kinds", "run_web", "serve_sockets", "serve_until_cancelled"]
 
 
-def run_web(server: "MCPServer", http: HTTPOptions, host: str, port: int, *, workers: int, is_sse: bool) -> None:
+class Kinds(NamedTuple):
+    """What is served on one port."""
+
+    http: bool = True
+    sse: bool = False
+    websocket: bool = False
+
+    @classmethod
+    def of(cls, server: "MCPServer", transport: str) -> "Kinds":
+        """Return what a server was made for, and what it is asked for besides: `http`, `sse` or `websocket`."""
+        return cls(
+            transport == "http" or server.enable_http_transport,
+            transport == "sse" or server.enable_sse_transport,
+            transport == "websocket" or server.enable_websocket_transport,
+        )
+
+
+JUST_HTTP = Kinds()
+
+
+def run_web(server: "MCPServer", http: HTTPOptions, host: str, port: int, *, workers: int, kinds: Kinds) -> None:
     """Serve over HTTP until told to stop; blocks, and ends the process where that went wrong.
 
     Args:
         http: how.
         host, port: where.
         workers: processes that share the port.
-        is_sse: serve HTTP+SSE, and Streamable HTTP only where the server was made for it.
+        kinds: what to serve.
     """
     context = None if http.ssl_certfile is None else make_ssl_context(http.ssl_certfile, http.ssl_keyfile)
     keep_freed_memory()
@@ -38,7 +58,6 @@ def run_web(server: "MCPServer", http: HTTPOptions, host: str, port: int, *, wor
         sockets = bind(host, port, is_shared=workers > 1)
     except OSError as error:
         sys.exit(f"{server.name}: {error.strerror}")
-    kinds = (not is_sse or server.enable_http_transport, is_sse or server.enable_sse_transport)
     # Before the fork: each worker counts in its part of it, and tells of them all.
     counts = SharedMemory(workers) if workers > 1 else None
 
@@ -75,14 +94,16 @@ def _has_uvloop() -> bool:
     return True
 
 
-def announce(server: "MCPServer", sockets: list[socket.socket], *, is_secure: bool, kinds: tuple[bool, bool]) -> None:
+def announce(server: "MCPServer", sockets: list[socket.socket], *, is_secure: bool, kinds: Kinds) -> None:
     """Say on standard error where the server is reached."""
     host, port = sockets[0].getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     base = f"{'https' if is_secure else 'http'}://{shown}:{port}"
-    paths = [f"{base}/mcp"] if kinds[0] else []
-    if kinds[1]:
+    paths = [f"{base}/mcp"] if kinds.http else []
+    if kinds.sse:
         paths.append(f"{base}/sse")
+    if kinds.websocket:
+        paths.append(f"{'wss' if is_secure else 'ws'}://{shown}:{port}/ws")
     sys.stderr.write(f"{server.name} serves {' and '.join(paths)}\n")
     sys.stderr.flush()
 
@@ -93,7 +114,7 @@ async def serve_sockets(
     options: HTTPOptions,
     context: ssl.SSLContext | None = None,
     *,
-    kinds: tuple[bool, bool] = (True, False),
+    kinds: Kinds = JUST_HTTP,
     stop: anyio.Event | None = None,
     started: Callable[[], Any] | None = None,
     switchboard: Switchboard | None = None,
@@ -101,13 +122,15 @@ async def serve_sockets(
     """Serve on bound sockets until told to stop, by a signal or by `stop`; returns the exit status.
 
     Args:
-        kinds: whether to serve Streamable HTTP, and HTTP+SSE.
+        kinds: what to serve.
         stop: stops gracefully when set; without it SIGTERM and SIGINT do, and a second one stops at once.
         started: called once connections are accepted.
         switchboard: of the workers that share the port.
     """
     async with server.running():
-        app = WebApplication(server, options, http=kinds[0], sse=kinds[1], switchboard=switchboard)
+        app = WebApplication(
+            server, options, http=kinds.http, sse=kinds.sse, websocket=kinds.websocket, switchboard=switchboard
+        )
         http = HTTPServer(
             app.routes,
             take=app.take,
@@ -116,6 +139,8 @@ async def serve_sockets(
             options=options.server_options(server.limits.message_bytes),
             switchboard=switchboard,
             place=app.place,
+            sockets=None if app.sockets is None else app.sockets.routes,
+            open_socket=None if app.sockets is None else app.sockets.open,
         )
         if switchboard is not None:
             switchboard.start(app.carriers.loop, http.adopt, app.hear)
@@ -144,19 +169,27 @@ async def serve_sockets(
 
 
 async def serve_until_cancelled(
-    server: "MCPServer", host: str, port: int, options: HTTPOptions, started: Callable[[int], Any] | None
+    server: "MCPServer",
+    host: str,
+    port: int,
+    options: HTTPOptions,
+    started: Callable[[int], Any] | None,
+    kinds: Kinds | None = None,
 ) -> None:
-    """Serve on an address until cancelled; then what is in flight is cancelled too."""
+    """Serve on an address until cancelled; then what is in flight is cancelled too.
+
+    Args:
+        kinds: what to serve; default what the server was made for, and HTTP unless that is HTTP+SSE alone.
+    """
     context = None if options.ssl_certfile is None else make_ssl_context(options.ssl_certfile, options.ssl_keyfile)
     sockets = bind(host, port)
     port = sockets[0].getsockname()[1]
-    kinds = (server.enable_http_transport or not server.enable_sse_transport, server.enable_sse_transport)
     await serve_sockets(
         server,
         sockets,
         options,
         context,
-        kinds=kinds,
+        kinds=kinds or Kinds.of(server, "sse" if server.enable_sse_transport else "http"),
         stop=anyio.Event(),
         started=None if started is None else lambda: started(port),
     )

@@ -287,7 +287,7 @@ class ServerSession:
                 with span.active():
                     value = entry.call(entry.bind(request), context)
         except (Exception, InputNeeded) as error:
-            self._fail(request, entry, context, error)
+            self.fail(request, entry, context, error)
         else:
             self.answer(request, entry, value)
 
@@ -296,12 +296,12 @@ class ServerSession:
         try:
             value = await entry.call(entry.bind(request), context)
         except (Exception, InputNeeded) as error:
-            self._fail(request, entry, context, error)
+            self.fail(request, entry, context, error)
         except BaseExceptionGroup as group:
             if group.subgroup(InputNeeded) is None:
                 raise
             # Asked inside a task group of the handler's own.
-            self._fail(request, entry, context, InputNeeded() if group.subgroup(TaskWanted) is None else TaskWanted())
+            self.fail(request, entry, context, InputNeeded() if group.subgroup(TaskWanted) is None else TaskWanted())
         else:
             self.answer(request, entry, value)
         finally:
@@ -319,14 +319,14 @@ class ServerSession:
         except WorkersBusy as busy:
             self.refuse(request, _overloaded(str(busy)))
         except (Exception, InputNeeded) as error:
-            self._fail(request, entry, context, error)
+            self.fail(request, entry, context, error)
 
     def _finish_thread(
         self, request: Request, entry: Entry, context: Context, value: Any, error: BaseException | None
     ) -> None:
         self._running.pop(request, None)
         if error is not None:
-            self._fail(request, entry, context, error)
+            self.fail(request, entry, context, error)
         else:
             self.answer(request, entry, value)
         self.flush()
@@ -352,7 +352,7 @@ class ServerSession:
                 return
             self.engine.send_result(request, passage.keep(result))
         except (TypeError, ValueError, MCPError) as error:
-            self._fail(request, entry, None, error)
+            self.fail(request, entry, None, error)
             return
         bare = result.result if type(result) is Prepared else result
         self._conclude(request, Outcome.ERROR if getattr(bare, "is_error", None) is True else Outcome.OK)
@@ -363,7 +363,8 @@ class ServerSession:
         if passage is not None:
             passage.end(outcome, error)
 
-    def _fail(self, request: Request, entry: Entry, context: Context | None, error: BaseException) -> None:
+    def fail(self, request: Request, entry: Entry, context: Context | None, error: BaseException) -> None:
+        """Answer with what a handler raised, or with what it asks."""
         if not request.is_open:
             return
         if isinstance(error, InputNeeded):
@@ -429,7 +430,7 @@ class ServerSession:
         if request.is_open and entry is not None:
             timeout = entry.timeout or self.server.request_timeout
             message = f"{entry.kind} {entry.name!r} timed out after {timeout:g} s (timeout=)"
-            self._fail(request, entry, None, RequestTimeoutError(message, retryable=True))
+            self.fail(request, entry, None, RequestTimeoutError(message, retryable=True))
         if handle is not None:
             handle.cancel()
 

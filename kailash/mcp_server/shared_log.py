@@ -1,5 +1,6 @@
 """The event log of a session that several processes serve: here for this process's streams, in the store for all."""
 
+from collections import deque
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -8,7 +9,7 @@ from protocol.http.eventlog import Budget, EventLog, EventLogLimits
 from protocol.jsonrpc import RequestId
 from protocol.sharing import SPAN
 
-from ..stores.sessions import BEGUN, FINISHED, MESSAGE, Logged
+from ..stores.sessions import BEGUN, FINISHED, MESSAGE, TRIM, Logged
 
 __all__ = ["SharedLog"]
 
@@ -37,6 +38,10 @@ class SharedLog:
         self._write = write
         self._local = EventLog(limits, budget)
         self._last = 0
+        self._limits = limits
+        self._stored: deque[tuple[int, int, int]] = deque()
+        """Stream, number and size of the messages that the store has from us, oldest first."""
+        self._stored_size = 0
         self._fetched: dict[int, list[tuple[int, bytes]]] = {}
 
     def fetch(self, stream: int, messages: Sequence[tuple[int, bytes]]) -> None:
@@ -56,7 +61,23 @@ class SharedLog:
         number = self._next(stream)
         self._local.keep(stream, number, data, now)
         self._write(Logged(self.name, stream, number, MESSAGE, data))
+        self._stored.append((stream, number, len(data)))
+        self._stored_size += len(data)
+        if self._stored_size > self._limits.size or len(self._stored) > self._limits.events:
+            self._trim()
         return f"{stream}-{number}"
+
+    def _trim(self) -> None:
+        """Have the store forget the oldest quarter: one word for many messages."""
+        last: dict[int, int] = {}
+        while self._stored and (
+            self._stored_size > self._limits.size * 3 // 4 or len(self._stored) > self._limits.events * 3 // 4
+        ):
+            stream, number, size = self._stored.popleft()
+            self._stored_size -= size
+            last[stream] = number
+        for stream, number in last.items():
+            self._write(Logged(self.name, stream, number + 1, TRIM, b""))
 
     def begin(self, stream: int, ids: Sequence[RequestId]) -> None:
         """Note that a stream is begun, and which requests it answers."""

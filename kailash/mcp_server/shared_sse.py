@@ -87,7 +87,8 @@ class SharedSSE:
         self._take = take
         self._waiting: dict[int, Waiter] = {}
         self._last = 0
-        self._streams: dict[SSEExchange, Callable[[], None] | None] = {}
+        self._streams: dict[str, Callable[[], None] | None] = {}
+        """What ends the hearing of each, by its id; `None` before it is begun."""
 
     async def start(self) -> Callable[[], None]:
         """Hear what others say of our messages; returns what ends that."""
@@ -128,7 +129,7 @@ class SharedSSE:
     ) -> Exchange | Answer:
         """Take a whole request and return what answers it."""
         names = parse_qs(head.target.partition("?")[2]).get("sessionId", [])
-        if head.method != "POST" or len(names) != 1 or any(stream.id == names[0] for stream in self._streams):
+        if head.method != "POST" or len(names) != 1 or names[0] in self._streams:
             return self._endpoint.receive_request(
                 head, body, now=now, arrival=arrival, principal=principal, is_checked=is_checked
             )
@@ -167,21 +168,21 @@ class SharedSSE:
     def watch(self, exchange: SSEExchange) -> None:
         """Take what happened to a stream: its client is told where to post once that is heard."""
         if exchange.engine.closed:
-            leave = self._streams.pop(exchange, None)
+            leave = self._streams.pop(exchange.id, None)
             if leave is not None:
                 leave()
-        elif exchange not in self._streams:
-            self._streams[exchange] = None
+        elif exchange.id not in self._streams:
+            self._streams[exchange.id] = None
             exchange.hold()
             spawn_owner(self._open, exchange, name="kailash shared stream")
 
     async def _open(self, exchange: SSEExchange) -> None:
         topic = self._topic(exchange.id, exchange.engine.principal)
         leave = await self._store.subscribe(topic, partial(self._hear_message, exchange))
-        if exchange not in self._streams:
+        if exchange.id not in self._streams:
             leave()
             return
-        self._streams[exchange] = leave
+        self._streams[exchange.id] = leave
         exchange.release()
         self._carriers.carry([exchange])
 

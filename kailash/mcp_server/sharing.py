@@ -21,7 +21,7 @@ import anyio
 import msgspec
 
 from protocol.framing.httphead import RequestHead
-from protocol.http.answer import RETRY_AFTER, Answer, refuse
+from protocol.http.answer import ANYWHERE, RETRY_AFTER, Answer, Arrival, refuse
 from protocol.http.endpoint import StreamableHTTPEndpoint
 from protocol.http.eventlog import Budget, EventLogLimits, parse_event_id
 from protocol.http.exchange import Exchange, SessionExchange, SingleExchange
@@ -65,6 +65,7 @@ class _Follow:
         self.ids: list[RequestId] = []
         self.is_resumed = False
         self.is_orphan = False
+        self.is_old = False
         self.leave: Callable[[], None] | None = None
 
 
@@ -106,7 +107,7 @@ class SharedSessions:
         runtime: "WebRuntime",
         carriers: Carriers,
         *,
-        admit: Callable[[EndpointLike, RequestHead], Any] | None,
+        admit: Callable[[EndpointLike, RequestHead, Arrival], Any] | None,
         idle: float | None,
         life: float | None,
         hear: Callable[[bytes], None],
@@ -136,6 +137,7 @@ class SharedSessions:
         self._outbox: list[Logged] = []
         self._outbox_size = 0
         self._is_writing = False
+        self._is_closed = False
         self._hear_change = hear
         self._leave: list[Callable[[], None]] = []
         self._owner: Owner | None = None
@@ -152,6 +154,7 @@ class SharedSessions:
 
     async def aclose(self) -> None:
         """Write what waits, and hear nobody any more; the sessions go on elsewhere."""
+        self._is_closed = True
         if self._owner is not None:
             self._owner.cancel()
             await self._owner.wait()
@@ -191,9 +194,9 @@ class SharedSessions:
 
     # Before a request is served
 
-    def admit(self, endpoint: EndpointLike, head: RequestHead) -> Any:
+    def admit(self, endpoint: EndpointLike, head: RequestHead, arrival: Arrival = ANYWHERE) -> Any:
         """Find out who sends a request, and have the session at hand that it names."""
-        found = None if self._admit is None else self._admit(endpoint, head)
+        found = None if self._admit is None else self._admit(endpoint, head, arrival)
         name = head.headers.get(b"mcp-session-id")
         if endpoint is not self.endpoint or name is None or b"mcp-method" in head.headers:
             return found
@@ -284,7 +287,7 @@ class SharedSessions:
         if type(exchange) is Forward:
             return
         self._runtime.take(exchange, caller)
-        if type(exchange) is SingleExchange:
+        if type(exchange) is SingleExchange or self._is_closed:
             return
         if isinstance(exchange, SSEExchange):
             if self.sse is not None:
@@ -508,8 +511,10 @@ class SharedSessions:
 
     def _unfollow(self, shared: _Shared, stream: int) -> None:
         follow = shared.follows.pop(stream, None)
-        if follow is not None and follow.leave is not None:
-            follow.leave()
+        if follow is not None:
+            shared.log.fetch(stream, ())
+            if follow.leave is not None:
+                follow.leave()
 
     def _leave_follows(self, shared: _Shared) -> None:
         for stream in list(shared.follows):
@@ -533,7 +538,7 @@ class SharedSessions:
             while self._outbox:
                 entries, self._outbox = self._outbox[:_BATCH], self._outbox[_BATCH:]
                 self._outbox_size -= sum(len(entry.data) for entry in entries)
-                await self._sessions.append(entries, self._limits.events, self._limits.age)
+                await self._sessions.append(entries, self._limits.age)
         except StoreError:
             self._outbox.clear()
             self._outbox_size = 0
@@ -557,8 +562,13 @@ class SharedSessions:
         if session.is_busy and self._now() >= shared.fresh_until:
             await self._refresh(session)
         for follow in list(shared.follows.values()):
+            if not follow.is_resumed:
+                if follow.is_old:
+                    self._unfollow(shared, follow.stream)  # who asked for it was refused, or went
+                follow.is_old = True
+                continue
             read = await self._sessions.read(shared.name, follow.stream, follow.last)
-            if follow.is_resumed and not (read.is_alive or read.is_done):
+            if not (read.is_alive or read.is_done):
                 session.abandon(follow.stream, follow.ids or read.ids, self._now())
                 self._unfollow(shared, follow.stream)
                 self._runtime.stir(session)

@@ -217,8 +217,7 @@ class CacheStage:
         """Answer with what is kept, wait for the same call on its way, or run."""
         if passage.launch is not None or passage.is_retry:
             return True  # a task asks the cache when it runs; answers to questions are nobody else's
-        key = self._cache.key(passage.request)
-        kept = self._cache.get(key)
+        key, kept = self._cache.look(passage.request, passage.session.identity.permissions)
         if kept is not None:
             passage.answer_kept(kept)
             return False

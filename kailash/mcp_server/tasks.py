@@ -105,10 +105,12 @@ class TaskRunner:
 
     # What is offered
 
-    def offer(self, entry: ToolEntry) -> None:
-        """Take note of a registered tool."""
-        if entry.task in ("optional", "required"):
-            self._tools.add(entry.name)
+    def offer(self, entry: ToolEntry) -> bool:
+        """Take note of a registered tool; returns whether it is the first that runs as a task."""
+        if entry.task not in ("optional", "required"):
+            return False
+        self._tools.add(entry.name)
+        return len(self._tools) == 1
 
     @property
     def is_offered(self) -> bool:
@@ -323,7 +325,7 @@ class TaskRunner:
             return entry.finish(value, request)
 
         cache = self.server.policies.cache_of(entry)
-        return await (call() if cache is None else cache.once(cache.key(request), call))
+        return await (call() if cache is None else cache.once(request, run.session.identity.permissions, call))
 
     def _settle(self, run: Run, cause: BaseException | None = None, **outcome: Any) -> None:
         with self._lock:

@@ -1,6 +1,7 @@
 """What a server serves over HTTP: its paths, its health, and its end. Whoever moves the bytes is told in `serving`."""
 
 import secrets
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,7 +18,6 @@ from ..adapters.carriers import Carriers, EndpointLike
 from ..adapters.loops import current_loop
 from ..adapters.switchboard import Switchboard
 from ..telemetry.prometheus import MetricsEndpoint
-from .identity import make_admit
 from .web import WebRuntime
 from .web_options import HTTPOptions
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from ..stores import Store
     from .server import MCPServer
     from .sharing import SharedSessions
+    from .websocket import Sockets
 
 __all__ = ["StatusEndpoint", "WebApplication"]
 
@@ -43,6 +44,7 @@ class WebApplication:
         options: how.
         http: serve Streamable HTTP at `/mcp` and at `/`.
         sse: serve HTTP+SSE at `/sse` and `/messages`.
+        websocket: serve WebSockets at `/ws`, `/mcp` and `/`, or, where nothing else is served, at every path.
         switchboard: of the workers that share the port, if there are several.
     """
 
@@ -53,6 +55,7 @@ class WebApplication:
         *,
         http: bool = True,
         sse: bool = False,
+        websocket: bool = False,
         switchboard: Switchboard | None = None,
     ) -> None:
         self.server = server
@@ -60,11 +63,9 @@ class WebApplication:
         self._switchboard = switchboard
         self.carriers = Carriers(current_loop())
         self.runtime = WebRuntime(server, self.carriers)
-        self.admit = (
-            None
-            if server.auth_provider is None
-            else make_admit(server.auth_provider, self.carriers.loop.now, server.policies)
-        )
+        self.admit: Callable[[EndpointLike, RequestHead, Arrival], Any] | None = None
+        if server.auth_provider is not None or server.policies.tells_callers_apart:
+            self.admit = options.admission(server.auth_provider, self.carriers.loop.now, server.policies)
         self.take = self.runtime.take
         self.sharing: SharedSessions | None = None
         if server.policies.store.sessions is not None:
@@ -100,9 +101,17 @@ class WebApplication:
             )
             served = self.sse if self.sharing is None else self.sharing.share_sse(self.sse)
             self.routes["/sse"] = self.routes["/messages"] = served
+        self.sockets: Sockets | None = None
+        if websocket:
+            self._serve_sockets("/ws", "/mcp", "/") if http or sse else self._serve_sockets("*")
         if server.policies.is_counting:
             self._serve_metrics()
         server.applications.add(self)
+
+    def _serve_sockets(self, *paths: str) -> None:
+        from .websocket import Sockets  # what most servers never need
+
+        self.sockets = Sockets(self.server, self.options, self._profile, paths)
 
     def _profile(self) -> Any:
         # Callers that nobody tells apart would list each other's tasks.
@@ -112,6 +121,8 @@ class WebApplication:
         from .sharing import SharedSessions  # what servers without a shared store never need
 
         options = self.options
+        if options.event_store is not None:
+            raise ValueError("event_store: events of sessions that several processes serve are kept in their store")
         self.sharing = SharedSessions(
             store,
             self.server.name,
@@ -235,13 +246,17 @@ class WebApplication:
         if self.sse is not None:
             self.sse.drain()
         self.runtime.end_subscriptions()
+        if self.sockets is not None:
+            self.sockets.drain()
 
     async def wait_idle(self, timeout: float) -> None:
         """Wait until every request is answered; those that take longer than `timeout` seconds are cancelled."""
         deadline = anyio.current_time() + timeout
-        while self.runtime.is_busy:
+        while self.runtime.is_busy or (self.sockets is not None and self.sockets.is_busy):
             if anyio.current_time() >= deadline:
                 self.runtime.cancel_all("the server is shutting down")
+                if self.sockets is not None:
+                    self.sockets.cancel_all("the server is shutting down")
                 return
             # Handlers end in callbacks and threads of every kind; twenty looks a second cost less than telling us would
             # cost each of them.
@@ -260,8 +275,8 @@ class WebApplication:
                 self.http.end(session)
                 self.runtime.end(session)
         await self.runtime.aclose()
-        if self.sharing is not None:
-            await self.server.policies.store.aclose()
+        if self.sockets is not None:
+            await self.sockets.aclose()
 
 
 def mint_shared() -> str:

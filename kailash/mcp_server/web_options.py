@@ -1,7 +1,8 @@
 """How a server is served over HTTP: one struct of options, checked when the server is made."""
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from ipaddress import ip_network
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +17,11 @@ from protocol.http.sse_endpoint import SSEOptions
 
 from ..adapters.http_server import HTTPServerOptions, HTTPTimeouts
 from ..errors import MCPErrorCode
+from ..resilience import Rate
+from .identity import Admission
+
+if TYPE_CHECKING:
+    from .policies import Policies
 
 __all__ = ["HTTPOptions"]
 
@@ -62,6 +68,10 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     statuses: Mapping[int, int] = {}
     """HTTP statuses by a handler's error code, where they shall not be 200; refusals for want of a permission have 403,
     those of a rate limit 429, and those of an open circuit breaker 503."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses and networks (`10.0.0.0/8`) of proxies whose `X-Forwarded-For` tells where a caller is."""
+    max_auth_failures: int | None = 60
+    """Wrong credentials a minute from one address; then it is answered 429 before they are looked at."""
     max_sessions: int | None = 1000
     """Sessions at once."""
     max_sessions_per_principal: int | None = 100
@@ -86,6 +96,16 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """How long they are remembered."""
     event_store: Any = None
     """Called for each new session: returns the `EventStore` that remembers its events; default memory, as above."""
+    ping_interval: float | None = 20.0
+    """Between two pings of a WebSocket; `None`: none are sent."""
+    ping_timeout: float | None = 20.0
+    """After a ping, in which the client must say something; else its WebSocket is closed with 1011."""
+    message_timeout: float | None = 30.0
+    """For one message of a WebSocket, from its first byte; then 1008."""
+    max_message_size: int | None = None
+    """Longest message of a WebSocket, else 1009; default `message_bytes` of the server's limits."""
+    compression: bool = False
+    """Compress the messages of WebSockets whose client offers it, without context; costs more time than it saves."""
     drain_timeout: float = 30.0
     """For requests in flight when the server is told to stop; then they are cancelled."""
     open_metrics: bool = False
@@ -105,6 +125,8 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             value = getattr(self, field.name)
             if isinstance(value, int | float) and not isinstance(value, bool) and not value > 0:
                 raise ValueError(f"{field.name} must be above zero, not {value!r}")
+        for each in self.trusted_proxies:
+            ip_network(each, strict=False)  # what is wrong with it is said in its words
         if self.event_store is not None and not callable(self.event_store):
             raise ValueError("event_store is called for each session: give a class or a function")
         if self.ssl_keyfile is not None and self.ssl_certfile is None:
@@ -133,6 +155,10 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             raise TypeError(f"HTTP options: {error}") from None
         return options.check()
 
+    def with_times(self, *, ping_interval: float | None, ping_timeout: float | None) -> "HTTPOptions":
+        """Return the same options with other times of a WebSocket's pings, `None` for none."""
+        return msgspec.structs.replace(self, ping_interval=ping_interval, ping_timeout=ping_timeout).check()
+
     def server_options(self, message_bytes: int) -> HTTPServerOptions:
         """Return what concerns connections."""
         return HTTPServerOptions(
@@ -159,6 +185,11 @@ class HTTPOptions(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
             retry=round(self.retry * 1000),
             statuses={**_STATUSES, **self.statuses},
         )
+
+    def admission(self, provider: Any, now: Callable[[], float], policies: "Policies") -> Admission:
+        """Return what lets callers in."""
+        failures = None if self.max_auth_failures is None else Rate(requests=self.max_auth_failures)
+        return Admission(provider, now, policies, trusted_proxies=self.trusted_proxies, failures=failures)
 
     def endpoint_options(self, message_bytes: int) -> StreamableHTTPOptions:
         """Return what concerns Streamable HTTP."""

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-__all__ = ["BREAKER", "BreakerRule", "BreakerState", "CircuitBreaker", "Outcome"]
+__all__ = ["BREAKER", "BreakerRule", "BreakerState", "CircuitBreaker", "Outcome", "diagram"]
 
 
 class BreakerState(Enum):
@@ -137,3 +137,10 @@ class CircuitBreaker:
         self._turn += 1
         self._failures = self._successes = 0
         self._is_on_trial = False
+
+
+def diagram() -> str:
+    """Return the table as a Mermaid state diagram."""
+    lines = ["stateDiagram-v2", f"    [*] --> {BreakerState.CLOSED.value}"]
+    lines += [f"    {start.value} --> {end.value}: {outcome.value}" for (start, outcome), end in BREAKER.items()]
+    return "\n".join(lines)

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple
+from typing import Any
 
 __all__ = ["LONGEST_LIFE", "MOST_BYTES", "MOST_ENTRIES", "ResultCache"]
 
@@ -12,11 +12,8 @@ LONGEST_LIFE = 3600.0
 """Seconds: what is kept longer than this is rather stored than cached."""
 
 
-class _Entry(NamedTuple):
-    expires: float
-    value: Any
-    size: int
-    tag: str | None
+_Entry = tuple[float, Any, int, str | None]
+"""When it expires, what it is, its bytes, its tag; a named tuple would cost more than all the rest of `put`."""
 
 
 class ResultCache:
@@ -55,10 +52,10 @@ class ResultCache:
     def get(self, key: Hashable, now: float) -> tuple[bool, Any]:
         """Return whether the key holds a fresh value, and the value."""
         entry = self._entries.get(key)
-        if entry is not None and now < entry.expires:
+        if entry is not None and now < entry[0]:
             self._entries.move_to_end(key)
             self.hits += 1
-            return True, entry.value
+            return True, entry[1]
         if entry is not None:
             self._drop(key)
         self.misses += 1
@@ -84,12 +81,13 @@ class ResultCache:
         life = self.ttl if ttl is None else ttl
         if self._longest is not None:
             life = min(life, self._longest)
-        self._entries[key] = _Entry(now + life, value, size, tag)
+        self._entries[key] = (now + life, value, size, tag)
         self.size += size
         if tag is not None:
             self._tagged.setdefault(tag, set()).add(key)
         while len(self._entries) > self._limit or (self._limit_bytes is not None and self.size > self._limit_bytes):
-            self._drop(next(iter(self._entries)))
+            oldest, entry = self._entries.popitem(last=False)
+            self._forget(oldest, entry)
 
     def clear(self, tag: str | None = None) -> None:
         """Forget what was put under a tag, or everything."""
@@ -107,13 +105,16 @@ class ResultCache:
             self._drop(key)
 
     def _drop(self, key: Hashable) -> None:
-        entry = self._entries.pop(key)
-        self.size -= entry.size
-        if entry.tag is not None:
-            keys = self._tagged[entry.tag]
+        self._forget(key, self._entries.pop(key))
+
+    def _forget(self, key: Hashable, entry: _Entry) -> None:
+        self.size -= entry[2]
+        tag = entry[3]
+        if tag is not None:
+            keys = self._tagged[tag]
             keys.discard(key)
             if not keys:
-                del self._tagged[entry.tag]
+                del self._tagged[tag]
 
     def __len__(self) -> int:
         return len(self._entries)

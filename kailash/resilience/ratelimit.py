@@ -109,6 +109,10 @@ class RateLimiter:
                 self._forget(now)
         return verdict
 
+    def wait(self, key: Hashable, rate: Rate, now: float) -> float:
+        """Return how many seconds a request would have to wait, without taking it."""
+        return gcra(self._arrivals.get(key), rate, now)[0].retry_after
+
     def take_all(self, wants: Iterable[tuple[Hashable, Rate, float]], now: float) -> Verdict:
         """Take a request from every bucket, or from none if it may not pass one of them.
 

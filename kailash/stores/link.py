@@ -10,8 +10,13 @@ from typing import Any
 
 import anyio
 import anyio.lowlevel
-from coredis.connection import BaseConnection, TCPConnection, TCPLocation, UnixDomainSocketConnection
-from coredis.connection._uds import UnixDomainSocketLocation
+from coredis.connection import (
+    BaseConnection,
+    TCPConnection,
+    TCPLocation,
+    UnixDomainSocketConnection,
+    UnixDomainSocketLocation,
+)
 from coredis.exceptions import ConnectionError as RedisConnectionError
 from coredis.exceptions import NoScriptError, RedisError
 
@@ -50,8 +55,10 @@ class Link:
         self._subscribers: dict[bytes, list[Subscriber]] = {}
         self._acknowledged: dict[bytes, anyio.Event] = {}
         self._turn = anyio.Event()
-        """Set when an attempt to connect has ended, well or not."""
+        """Set when the first attempt to connect has ended, well or not."""
         self._is_trying = True
+        """The first attempt is under way, the only one that calls wait for."""
+        self._lost: BaseConnection | None = None
         self._was_up = False
         self._why = "it does not answer"
         self._owner: Owner = spawn_owner(self._run, name="kailash redis")
@@ -168,7 +175,6 @@ class Link:
                 pause = _PAUSES[0]
             await anyio.sleep(pause)
             pause = min(2 * pause, _PAUSES[1])
-            self._is_trying = True
 
     async def _serve(self) -> bool:
         """Connect, and listen until the connection is lost; returns whether it was there at all."""
@@ -223,11 +229,11 @@ class Link:
         self._was_up = True
 
     def _lose(self, connection: BaseConnection, why: str) -> None:
-        if self._connection is not connection and not self._is_trying:
-            return
+        if connection is self._lost:
+            return  # whoever noticed it first has said so
+        self._lost = connection
         self._connection = None
         self._why = why
-        self._is_trying = False
         for acknowledged in self._acknowledged.values():
             acknowledged.set()
         self._acknowledged = {}

@@ -23,10 +23,12 @@ from .scripts import Script
 if TYPE_CHECKING:
     from .redis import RedisStore
 
-__all__ = ["BEGUN", "FINISHED", "MESSAGE", "Kept", "Logged", "SessionStore", "StreamRead", "read_event"]
+__all__ = ["BEGUN", "FINISHED", "MESSAGE", "TRIM", "Kept", "Logged", "SessionStore", "StreamRead", "read_event"]
 
 BEGUN, MESSAGE, FINISHED = b"b", b"m", b"f"
 """What an entry of a log says: which requests the stream answers, a message, that nothing more will come."""
+TRIM = b"t"
+"""What is no entry: those before its number are forgotten."""
 
 _CREATE = Script("""
 -- KEYS: session. ARGV: milliseconds, then fields and values.
@@ -62,14 +64,18 @@ redis.call('PUBLISH', ARGV[1], ARGV[2])
 return 1
 """)
 _APPEND = Script("""
--- KEYS: a log each. ARGV: most entries, milliseconds, then channel, number, kind and data of each.
+-- KEYS: a log each. ARGV: milliseconds, then channel, number, kind and data of each.
 for i, key in ipairs(KEYS) do
-  local channel, number, kind, data = unpack(ARGV, 4 * i - 1, 4 * i + 2)
-  -- Who writes on after somebody else has taken over has a number that is too small, and is refused.
-  local added = redis.pcall('XADD', key, 'MAXLEN', '~', ARGV[1], number .. '-0', 'k', kind, 'd', data)
-  if type(added) == 'string' then
-    redis.call('PEXPIRE', key, ARGV[2])
-    redis.call('PUBLISH', channel, kind .. number .. ':' .. data)
+  local channel, number, kind, data = unpack(ARGV, 4 * i - 2, 4 * i + 1)
+  if kind == 't' then
+    redis.call('XTRIM', key, 'MINID', '~', number .. '-0')
+  else
+    -- Who writes on after somebody else has taken over has a number that is too small, and is refused.
+    local added = redis.pcall('XADD', key, number .. '-0', 'k', kind, 'd', data)
+    if type(added) == 'string' then
+      redis.call('PEXPIRE', key, ARGV[1])
+      redis.call('PUBLISH', channel, kind .. number .. ':' .. data)
+    end
   end
 end
 return #KEYS
@@ -194,19 +200,18 @@ class SessionStore:
 
     # Their events
 
-    async def append(self, entries: Sequence[Logged], most: int, age: float) -> None:
+    async def append(self, entries: Sequence[Logged], age: float) -> None:
         """Keep events, and tell those who follow their streams.
 
         Args:
             entries: in order.
-            most: how many a stream keeps, about.
             age: seconds after which a stream in which nothing happens is forgotten.
         """
         arguments: list[Any] = []
         for session, stream, number, kind, data in entries:
             arguments += (self._store.topic(self.stream_topic(session, stream)), number, kind, data)
         keys = [self._log(entry.session, entry.stream) for entry in entries]
-        await self._store.link.run(_APPEND, keys, most, _milliseconds(age), *arguments)
+        await self._store.link.run(_APPEND, keys, _milliseconds(age), *arguments)
 
     async def read(self, session: str, stream: int, after: int) -> StreamRead:
         """Return what is kept of a stream after an event."""

@@ -14,12 +14,19 @@ class LineCodec:
             memory stays within the limit whatever is sent.
     """
 
-    __slots__ = ("_kept", "_limit", "_skipping")
+    __slots__ = ("_kept", "_limit", "_skipping", "finished")
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._kept = bytearray()
         self._skipping = False
+        self.finished = 0
+        """How many lines have come to their end, blank ones and those too long among them."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Tell whether a line has begun and not ended."""
+        return self._skipping or bool(self._kept)
 
     def receive_data(self, data: bytes) -> list[bytes | None]:
         """Take bytes as they come and return the lines they complete: none that are blank, `None` for one too long."""
@@ -27,6 +34,7 @@ class LineCodec:
         rest = texts.pop()
         lines: list[bytes | None] = []
         if texts:
+            self.finished += len(texts)
             if self._kept or self._skipping:
                 texts[0] = self._complete(texts[0], lines)
             limit = self._limit

@@ -25,6 +25,8 @@ class Arrival(Struct, frozen=True):
     """Our address that they are sent to, without the port; `None`: a Unix socket, or unknown."""
     prefix: str = ""
     """The path under which the application is mounted, without a slash at its end."""
+    peer: str | None = None
+    """The address at the other end, without the port; `None`: a Unix socket, or unknown."""
 
 
 ANYWHERE: Final = Arrival()

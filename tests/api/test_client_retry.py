@@ -10,7 +10,7 @@ import pytest
 
 from kailash.errors import ConnectionError as MCPConnectionError
 from kailash.errors import RateLimitError, ToolError, TransportError
-from kailash.mcp_server import MCPClient, MCPError, MCPErrorCode, MCPServer
+from kailash.mcp_server import Context, MCPClient, MCPError, MCPErrorCode, MCPServer
 from kailash.mcp_server.errors import (
     CircuitBreakerRetry,
     CircuitOpenError,
@@ -107,6 +107,34 @@ async def test_a_wait_that_outlasts_the_call_is_not_begun(failing: Failing, join
             with anyio.fail_after(4), pytest.raises(RateLimitError, match="tomorrow") as error:
                 await client.call_tool("plain", **times)  # type: ignore[arg-type]
             assert error.value.retry_after == 86400.0 and failing.runs == 1
+
+
+async def test_all_attempts_together_take_no_longer_than_one(join: Join, revision: str) -> None:
+    server = MCPServer("slow")
+    runs: list[int] = []
+
+    @server.tool(annotations={"readOnlyHint": True})
+    async def slow(ctx: Context) -> str:
+        runs.append(1)
+        if len(runs) == 1:
+            raise RateLimitError("x", retry_after=0.2)
+        for number in range(8):
+            await ctx.progress(number)
+            await anyio.sleep(0.1)
+        return "well"
+
+    options = {"retry_strategy": SimpleRetry(delay=0.0)}
+    async with join(server, revision, **options) as client:
+        began = anyio.current_time()
+        with pytest.raises(MCPError, match=r"\(timeout=\)"):
+            await client.call_tool("slow", timeout=0.5)
+        assert anyio.current_time() - began < 0.7 and len(runs) == 2
+        runs.clear()
+        result = await client.call_tool("slow", timeout=0.5, total_timeout=10.0, on_progress=lambda *_: None)
+        assert result.text == "well", "progress gives time, also to an attempt that is not the first"
+        runs.clear()
+        with pytest.raises(MCPError, match=r"\(total_timeout=\)"):
+            await client.call_tool("slow", timeout=0.5, total_timeout=0.6, on_progress=lambda *_: None)
 
 
 async def test_a_pause_can_be_cancelled(failing: Failing, join: Join, revision: str) -> None:

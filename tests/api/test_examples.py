@@ -9,8 +9,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 
+from kailash.mcp_client import MCPClient
+from protocol.revisions import REVISIONS
 from tests.transports.test_asgi import tool_call
 
 HOME = Path(__file__).parents[2]
@@ -102,6 +105,48 @@ def test_the_readmes_map_names_files_that_exist() -> None:
 @pytest.mark.integration
 def test_the_demo_runs() -> None:
     assert run("examples/demo.py", cwd=HOME).endswith("demo: all good\n")
+
+
+EMBEDDED = {
+    "embed_selectors": ("uptime", {}, r"\d+\.\d+"),
+    "embed_protocol": ("remember", {}, r"\d+ calls"),
+    "embed_trio": ("tick", {}, "ten ticks"),
+    "embed_threads": ("count_primes", {"below": 100}, "25"),
+}
+"""The examples with an engine in a loop of one's own: what to call, and what is answered."""
+
+
+def test_the_embedding_examples_can_be_read_at_once() -> None:
+    found = {path.stem: path.read_text() for path in (HOME / "examples").glob("embed_*.py")}
+    assert found.keys() == EMBEDDED.keys()
+    assert all(text.count("\n") <= 60 for text in found.values())
+
+
+@pytest.mark.integration
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", EMBEDDED)
+async def test_an_engine_in_a_loop_of_ones_own_serves(name: str) -> None:
+    tool, arguments, expected = EMBEDDED[name]
+    command = [sys.executable, "-W", "error", f"examples/{name}.py"]
+    async with await anyio.open_process(command, cwd=HOME, stdin=subprocess.DEVNULL) as process:
+        assert process.stdout is not None and process.stderr is not None
+        try:
+            url = (await process.stdout.receive()).decode().strip()
+            for era in REVISIONS[-2:]:  # clients of both eras, one after the other and several at once
+                async with MCPClient(url, revisions=[era.name]) as one, MCPClient(url) as two:
+                    assert [each.name for each in await one.list_tools()] == [tool]
+                    for client in (one, two, one):
+                        answer = await client.call_tool(tool, arguments)
+                        assert re.fullmatch(expected, answer.text)
+            raw = await anyio.connect_tcp("127.0.0.1", int(url.rpartition(":")[2]))
+            async with raw:  # what is none is answered, and the next client served
+                await raw.send(b"hello\n")
+                assert b"-32700" in await raw.receive()
+            async with MCPClient(url) as client:
+                assert await client.list_tools()
+        finally:
+            process.kill()
+        assert b"Traceback" not in b"".join([text async for text in process.stderr])
 
 
 MODULES = sorted(

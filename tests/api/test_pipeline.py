@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import pytest
+from msgspec import Raw
+from msgspec.json import encode
 
 from kailash.errors import CircuitOpenError, MCPError, MCPErrorCode, RateLimitError, ToolError
 from kailash.mcp_server import Context, MCPServer
+from protocol.params import CallToolParams
 
 from .conftest import Join
 
@@ -307,6 +312,16 @@ async def test_a_thousand_that_ask_the_same_at_once_share_one_run(revision: str,
     assert runs == 1
 
 
+async def test_arguments_that_cannot_be_read_are_refused_as_ever(revision: str, join: Join) -> None:
+    server = make(enable_metrics=True)
+    server.tool(name="act", cache_ttl=60)(lambda a=1: a)
+    async with join(server, revision) as client:
+        for wrong in ([1], "x", {"b": 1}):
+            result = await client.request("tools/call", CallToolParams(name="act", arguments=Raw(encode(wrong))))
+            assert result["isError"] and result["_meta"]["kailash/error"]["code"] == MCPErrorCode.INVALID_PARAMS
+        assert (await client.call_tool("act")).text == "1"
+
+
 async def test_what_is_cleared_while_it_is_made_is_not_kept(revision: str, join: Join) -> None:
     server = make()
     started, release = anyio.Event(), anyio.Event()
@@ -391,3 +406,86 @@ async def test_a_call_that_is_withdrawn_is_recorded_as_such(revision: str, join:
             group.cancel_scope.cancel()
     assert [line["outcome"] for line in lines] == ["cancelled"]
     assert server.policies.breakers() == {"wait": "closed"}
+
+
+# Tasks pass the same, and are recorded when they end
+
+
+async def test_a_task_is_recorded_when_it_ends(revision: str, join: Join) -> None:
+    lines: list[dict[str, Any]] = []
+    server = make(enable_metrics=True, audit=lines.append, circuit_breaker_config={"failure_threshold": 2})
+    release = anyio.Event()
+
+    @server.tool(task="optional", task_poll_interval=0.05, max_concurrency=1)
+    async def work(fails: bool = False) -> str:
+        await release.wait()
+        if fails:
+            raise RuntimeError("broken")
+        return "done"
+
+    async with join(server, revision, tasks=True) as client:
+        first = await client.start_task("work")
+        assert lines == []
+        release.set()
+        with anyio.fail_after(5):
+            assert (await first.result()).text == "done"
+            second = await client.start_task("work", {"fails": True})
+            with pytest.raises(ToolError):
+                await second.result()
+    assert lines[0]["outcome"] == "ok" and lines[-1]["outcome"] == "error"
+    assert server.get_metrics()["tools_called"] == len(lines)
+
+
+async def test_a_task_waits_for_its_turn_and_its_place_is_free_when_it_ends(revision: str, join: Join) -> None:
+    server = make(max_queued=1)
+    started: list[int] = []
+    begun, release = anyio.Event(), anyio.Event()
+
+    @server.tool(task="optional", task_poll_interval=0.05, max_concurrency=1)
+    async def work(number: int) -> int:
+        started.append(number)
+        begun.set()
+        await release.wait()
+        return number
+
+    async with join(server, revision, tasks=True) as client:
+        results: list[Any] = []
+
+        async def run(number: int) -> None:
+            task = await client.start_task("work", {"number": number})
+            results.append((await task.result()).text)
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                group.start_soon(run, 1)
+                await begun.wait()
+                group.start_soon(run, 2)
+                [gate] = [stage.gate for stage in server.registry.tools.get("work").pipeline.stages]
+                while not gate.waiting:
+                    await anyio.lowlevel.checkpoint()
+                assert started == [1]
+                with pytest.raises(MCPError, match="1 calls of tool 'work' run and 1 wait"):
+                    await client.start_task("work", {"number": 3})
+                release.set()
+        assert sorted(results) == ["1", "2"]
+        cancelled = await client.start_task("work", {"number": 4})
+        with contextlib.suppress(MCPError):
+            await cancelled.cancel()
+        assert (await client.call_tool("work", {"number": 5})).text == "5"
+
+
+async def test_a_cached_task_shares_the_kept_result(revision: str, join: Join) -> None:
+    server = make()
+    runs: list[int] = []
+
+    @server.tool(task="optional", task_poll_interval=0.05, cache_ttl=60)
+    async def work(number: int) -> int:
+        runs.append(number)
+        return number
+
+    async with join(server, revision, tasks=True) as client:
+        with anyio.fail_after(5):
+            for _ in range(2):
+                task = await client.start_task("work", {"number": 1})
+                assert (await task.result()).text == "1"
+    assert runs == [1]

@@ -11,8 +11,9 @@ import anyio
 import pytest
 
 from kailash.adapters.http_url import parse_url
-from kailash.errors import AuthorizationError, CircuitOpenError, RateLimitError, ToolError
+from kailash.errors import AuthenticationError, AuthorizationError, CircuitOpenError, RateLimitError, ToolError
 from kailash.mcp_client import MCPClient
+from kailash.mcp_server import MCPServer
 from kailash.mcp_server.auth import APIKeyAuth
 
 from ..transports.peer import Peer
@@ -122,3 +123,64 @@ async def test_who_is_not_let_in_is_written_down_without_his_credentials() -> No
         ("refused", "authentication_failed", "http")
     ]
     assert "guessed" not in repr(lines)
+
+
+# Who calls from where
+
+
+async def test_guessing_costs_time_and_is_refused_before_it_is_looked_at() -> None:
+    asked: list[str] = []
+
+    class Slow:
+        def authenticate(self, credentials: dict[str, str]) -> dict[str, Any]:
+            asked.append(credentials.get("api_key", ""))
+            if credentials.get("api_key") != "right":
+                raise AuthenticationError("unknown")
+            return {"user_id": "ada", "permissions": [], "auth_type": "test", "metadata": {}}
+
+    async with guarded(auth_provider=Slow(), http_options={"max_auth_failures": 3}) as (_, url):
+        peer = await Peer.connect(parse_url(url).port)
+        statuses = []
+        for _ in range(6):
+            await peer.modern("tools/list", {}, "X-API-Key: wrong")
+            status, head, _ = await peer.response()
+            statuses.append(status)
+        assert statuses == [401, 401, 401, 429, 429, 429]
+        assert 1 <= int(head["retry-after"]) <= 20
+        assert asked == ["wrong"] * 3
+        await peer.close()
+
+
+async def test_anonymous_callers_are_told_apart_by_their_address_and_no_header_changes_that(revision: str) -> None:
+    limit = {"requests": 2, "window": 60, "per_user": True}
+    async with guarded(rate_limit_config=limit) as (_, url):
+        statuses = []
+        for number in range(4):
+            status, _, _ = await ask(url, revision, "echo", {"message": "x"}, f"X-Forwarded-For: 203.0.113.{number}")
+            statuses.append(status)
+        assert statuses == [200, 200, 429, 429]
+
+
+async def test_a_trusted_proxy_tells_the_address(revision: str) -> None:
+    limit = {"requests": 1, "window": 60, "per_user": True}
+    options = {"trusted_proxies": ["127.0.0.0/8", "10.0.0.0/8"]}
+    async with guarded(rate_limit_config=limit, http_options=options) as (_, url):
+
+        async def status(*hops: str) -> int:
+            headers = [f"X-Forwarded-For: {hop}" for hop in hops]
+            return int((await ask(url, revision, "echo", {"message": "x"}, *headers))[0])
+
+        assert await status("203.0.113.1") == 200
+        assert await status("203.0.113.1") == 429
+        assert await status("203.0.113.2") == 200
+        # The last hop that no trusted proxy vouches for counts; what stands before it, anybody may have written.
+        assert await status("198.51.100.7, 203.0.113.2") == 429
+        assert await status("203.0.113.3, 10.1.2.3") == 200
+        assert await status("203.0.113.3, 10.9.9.9") == 429
+        assert await status("no address") == 200  # the proxy's own
+        assert await status() == 429
+
+
+def test_a_trusted_proxy_is_an_address_or_a_network() -> None:
+    with pytest.raises(ValueError, match="proxy"):
+        MCPServer("x", http_options={"trusted_proxies": ["proxy.example"]})

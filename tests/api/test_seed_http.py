@@ -136,7 +136,7 @@ async def test_b31_health_and_a_config_that_is_checked(modules: Path, tmp_path: 
     for config, verdict in (
         ({"transport": "http", "url": f"http://localhost:{port}"}, "'valid': True"),
         ({"transport": "http"}, 'a server behind http needs a "url"'),
-        ({"transport": "carrier pigeon"}, "available: stdio, http, sse, memory"),
+        ({"transport": "carrier pigeon"}, "available: stdio, http, sse"),
     ):
         program = shlex.split(check)[2].replace("import MCPClient;", f"import MCPClient; config = {config!r};")
         done = await anyio.run_process([sys.executable, "-c", program])

@@ -261,7 +261,7 @@ async def test_a_format_changes_the_text_and_not_the_structure(join: Join, revis
     assert texts["json"].splitlines()[1] == '  "people": ['
     assert texts["own"] == "2 people"
     assert "| name | age | note |\n| --- | --- | --- |\n| Ada | 36 |  |\n| B\\|b |  | two<br>lines |" in texts["table"]
-    assert texts["markdown"].startswith("- **people**:\n  - **name**: Ada")
+    assert texts["markdown"].startswith("- **people**:\n  - - **name**: Ada\n    - **age**: 36")
     with pytest.raises(ValueError, match="known: json, markdown, table, or a function"):
         server.add_tool(people, name="odd", format_response="yaml")
     with pytest.raises(TypeError, match="not int"):

@@ -34,7 +34,8 @@ class Conversation:
         self._transport = transport
         if self.tee is None:
             self.tee = self._stack.enter_context(webtee(port))
-        return {"transport": transport, "url": self.tee.url(path)}
+        url = self.tee.url(path)
+        return {"transport": transport, "url": url.replace("http", "ws", 1) if transport == "websocket" else url}
 
     def lines(self) -> list[wire.Line]:
         """Return the messages in order."""

@@ -38,9 +38,10 @@ class Unreachable(Exception):
     """Says that a package registry does not answer."""
 
 
-def mcp_python(version: str) -> str:
-    """Return the interpreter of an environment that holds this version of `mcp`."""
-    return str(_built(f"mcp-{version}", lambda place: _make_venv(place, f"mcp=={version}")) / "bin" / "python")
+def mcp_python(version: str, extra: str = "") -> str:
+    """Return the interpreter of an environment that holds this version of `mcp`, with an extra of it."""
+    name, package = (f"mcp-{version}-{extra}", f"mcp[{extra}]") if extra else (f"mcp-{version}", "mcp")
+    return str(_built(name, lambda place: _make_venv(place, f"{package}=={version}")) / "bin" / "python")
 
 
 def everything_command(transport: str) -> list[str]:

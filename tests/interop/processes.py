@@ -88,7 +88,7 @@ def our_server(
 ) -> AbstractContextManager[Program]:
     """Run a server of ours, on a free port unless told which."""
     command = [sys.executable, str(wire.SCRIPTS / script), "--transport", transport, "--port", str(port)]
-    return program(command, r"serves http://127\.0\.0\.1:(\d+)/", {"PYTHONPATH": str(ROOT), **environment})
+    return program(command, r"serves (?:http|ws)://127\.0\.0\.1:(\d+)/", {"PYTHONPATH": str(ROOT), **environment})
 
 
 def free_port() -> int:

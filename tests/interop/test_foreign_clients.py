@@ -1,4 +1,4 @@
-"""Clients nobody here wrote use our server, over stdio, Streamable HTTP and HTTP+SSE.
+"""Clients nobody here wrote use our server, over stdio, Streamable HTTP, HTTP+SSE and WebSocket.
 
 `mcp` 2.3.0 in both eras, `mcp` 1.30.0 in each revision it can parse, and both lines of the npm SDK's client.
 """
@@ -47,7 +47,8 @@ class Peer(NamedTuple):
         """Return the command line of the client, but for its arguments."""
         if self.client in NPM:
             return node_command(NPM[self.client])
-        return [mcp_python(self.client), "-W", "ignore", str(wire.SCRIPTS / f"client_mcp{self.client[0]}.py")]
+        extra = "ws" if self.transport == "websocket" else ""
+        return [mcp_python(self.client, extra), "-W", "ignore", str(wire.SCRIPTS / f"client_mcp{self.client[0]}.py")]
 
 
 PEERS = {
@@ -73,6 +74,9 @@ PEERS = {
     "mcp2-legacy-sse": Peer("2.3.0", "legacy", "2025-11-25", "sse"),
     "mcp1-sse": Peer("1.30.0", "own", "2025-11-25", "sse"),
     "mcp1-2024-11-05-sse": Peer("1.30.0", "2024-11-05", "2024-11-05", "sse"),
+    "mcp1-ws": Peer("1.30.0", "own", "2025-11-25", "websocket"),
+    "mcp1-2025-06-18-ws": Peer("1.30.0", "2025-06-18", "2025-06-18", "websocket"),
+    "mcp1-2024-11-05-ws": Peer("1.30.0", "2024-11-05", "2024-11-05", "websocket"),
     "npm-sdk-sse": Peer("npm-sdk", "own", "2025-11-25", "sse"),
 }
 
@@ -115,9 +119,12 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         log: Path = tmp_path_factory.mktemp(request.param) / "wire.jsonl"
         report = run_foreign_client(peer.command(), peer.argument, our_command(log))
         return Run(peer, report, wire.read(log), [])
-    path = "/mcp" if peer.transport == "http" else "/sse"
+    path = {"http": "/mcp", "sse": "/sse", "websocket": "/ws"}[peer.transport]
     with our_server(peer.transport) as server, webtee(server.port()) as tee:
-        report = run_foreign_client(peer.command(), peer.argument, {peer.transport: tee.url(path)})
+        url = tee.url(path)
+        if peer.transport == "websocket":
+            url = url.replace("http", "ws", 1)
+        report = run_foreign_client(peer.command(), peer.argument, {peer.transport: url})
         return Run(peer, report, tee.lines(), tee.exchanges())
 
 
@@ -142,7 +149,7 @@ def test_what_the_server_writes_is_messages_one_a_line(run: Run) -> None:
         assert "a stray print, which must not reach the pipe" in run.report["stderr"]
     elif run.peer.transport == "http":
         webwire.check_server(run.exchanges, run.peer.revision)
-    else:
+    elif run.peer.transport == "sse":
         webwire.check_sse_server(run.exchanges)
 
 

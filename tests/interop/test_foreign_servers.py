@@ -1,4 +1,4 @@
-"""Our client uses servers nobody here wrote, over stdio, Streamable HTTP and HTTP+SSE.
+"""Our client uses servers nobody here wrote, over stdio, Streamable HTTP, HTTP+SSE and WebSocket.
 
 `mcp` 2.3.0 in both eras, `mcp` 1.30.0, and servers made with the npm SDK.
 """
@@ -62,7 +62,9 @@ class Peer(NamedTuple):
             return node_command(f"{script}_sdk2.mjs")
         if self.is_typescript:
             return node_command(f"{script}_sdk.mjs")
-        return [mcp_python(self.version), "-W", "ignore", str(wire.SCRIPTS / f"{script}_mcp{self.version[0]}.py")]
+        extra = "ws" if self.transport == "websocket" else ""
+        path = wire.SCRIPTS / f"{script}_mcp{self.version[0]}.py"
+        return [mcp_python(self.version, extra), "-W", "ignore", str(path)]
 
 
 PROBE, HELLO, READY = "server/discover", "initialize", "notifications/initialized"
@@ -80,6 +82,8 @@ PEERS = {
     "mcp2-sse": Peer("2.3.0", None, "2025-11-25", (HELLO, READY), "sse"),
     "mcp1-sse": Peer("1.30.0", None, "2025-11-25", (HELLO, READY), "sse"),
     "mcp1-2024-11-05-sse": Peer("1.30.0", ("2024-11-05",), "2024-11-05", (HELLO, READY), "sse"),
+    "mcp1-ws": Peer("1.30.0", None, "2025-11-25", (PROBE, HELLO, READY), "websocket"),
+    "mcp1-2025-06-18-ws": Peer("1.30.0", ("2025-06-18",), "2025-06-18", (HELLO, READY), "websocket"),
     "npm-sdk-sse": Peer("npm-sdk", None, "2025-11-25", (HELLO, READY), "sse"),
 }
 
@@ -116,12 +120,13 @@ class Servers:
 
     def __init__(self, stack: ExitStack) -> None:
         self._stack = stack
-        self._running: dict[tuple[str, str], Program] = {}
+        self._running: dict[tuple[str, str, str], Program] = {}
 
     def port(self, peer: Peer, script: str) -> int:
-        key = (peer.version, script)
+        kind = "ws" if peer.transport == "websocket" else "web"
+        key = (peer.version, script, kind)
         if key not in self._running:
-            self._running[key] = self._stack.enter_context(program([*peer.command(script), "web"], r"listening (\d+)"))
+            self._running[key] = self._stack.enter_context(program([*peer.command(script), kind], r"listening (\d+)"))
         return self._running[key].port()
 
 
@@ -140,7 +145,7 @@ class Talk(Conversation):
         """Return how the server is reached."""
         if peer.transport == "stdio":
             return self.over_stdio(peer.command(script))
-        path = {"http": "/mcp", "sse": "/sse"}[peer.transport]
+        path = {"http": "/mcp", "sse": "/sse", "websocket": "/ws"}[peer.transport]
         return self.over_web(peer.transport, self.servers.port(peer, script), path)
 
 

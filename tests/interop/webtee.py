@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from . import wire
+from .wsframes import is_websocket, read_texts
 
 __all__ = ["Exchange", "WebTee", "webtee"]
 
@@ -158,6 +159,8 @@ class WebTee:
         pieces = list(self._pieces)
         found = []
         for connection in dict.fromkeys(piece.connection for piece in pieces):
+            if any(is_websocket(piece.data) for piece in pieces if piece.connection == connection):
+                continue
             asked = _Reader(connection)
             for place, piece in enumerate(pieces):
                 if piece.connection == connection:
@@ -165,9 +168,28 @@ class WebTee:
             found += asked.exchanges
         return sorted(found, key=lambda exchange: exchange.asked_at)
 
+    def _texts(self) -> list[tuple[int, str, str]]:
+        """Return what passed on WebSockets."""
+        pieces = list(self._pieces)
+        heads = {piece.connection: piece.data for piece in reversed(pieces) if piece.sender == "client"}
+        return [
+            (place, sender, text)
+            for connection, head in heads.items()
+            if is_websocket(head)
+            for sender in ("client", "server")
+            for place, text in read_texts(
+                [
+                    (at, one.data)
+                    for at, one in enumerate(pieces)
+                    if (one.connection, one.sender) == (connection, sender)
+                ],
+                is_masked=sender == "client",
+            )
+        ]
+
     def lines(self) -> list[wire.Line]:
         """Return the messages of the conversation in the order in which they passed."""
-        written = []
+        written = self._texts()
         for exchange in self.exchanges():
             if exchange.method == "POST" and exchange.body:
                 written.append((exchange.asked_at, "client", exchange.body.decode()))

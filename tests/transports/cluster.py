@@ -19,7 +19,7 @@ import anyio
 import anyio.abc
 from anyio.streams.buffered import BufferedByteReceiveStream
 
-from protocol.framing.sse import SSEDecoder
+from protocol.framing.sse import ServerSentEvent, SSEDecoder
 
 __all__ = ["Answer", "Client", "Proxy", "Worker", "open_cluster"]
 
@@ -48,6 +48,11 @@ class Worker:
         assert found is not None, said + self.process.stderr.read().decode()
         self.port = int(found[1])
         self.pid = self.process.pid
+
+    async def stop(self) -> int:
+        """Tell it to end, and return its exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return await anyio.to_thread.run_sync(self.process.wait)
 
     def kill(self) -> None:
         """End it without a word."""
@@ -123,16 +128,8 @@ class Answer:
         self._reader = reader
         self._decoder = SSEDecoder(1 << 20)
 
-    async def messages(self) -> AsyncIterator[Any]:
-        """Yield each message of the body."""
-        if "content-length" in self.headers:
-            length = int(self.headers["content-length"])
-            body = await self._exactly(length) if length else b""
-            if body:
-                yield json.loads(body)
-            return
-        if self.headers.get("transfer-encoding") != "chunked":
-            return
+    async def events(self) -> AsyncIterator[ServerSentEvent]:
+        """Yield each event of a stream."""
         while True:
             size = int(await self._line(), 16)
             chunk = await self._exactly(size)
@@ -141,6 +138,18 @@ class Answer:
                 return
             for event in self._decoder.receive_data(chunk):
                 self.last_event_id = event.id
+                yield event
+
+    async def messages(self) -> AsyncIterator[Any]:
+        """Yield each message of the body."""
+        if "content-length" in self.headers:
+            length = int(self.headers["content-length"])
+            body = await self._exactly(length) if length else b""
+            if body:
+                yield json.loads(body)
+            return
+        if self.headers.get("transfer-encoding") == "chunked":
+            async for event in self.events():
                 yield json.loads(event.data)
 
     async def _line(self) -> bytes:
@@ -172,7 +181,7 @@ class Client:
 
     @asynccontextmanager
     async def request(
-        self, method: str, body: Any = None, *, port: int | None = None, **headers: str
+        self, method: str, body: Any = None, *, port: int | None = None, path: str = "/mcp", **headers: str
     ) -> AsyncIterator[Answer]:
         """Send a request; its answer can be read as long as the context lasts."""
         data = b"" if body is None else json.dumps(body).encode()
@@ -186,7 +195,7 @@ class Client:
         fields |= {name.replace("_", "-"): value for name, value in headers.items()}
         head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
         async with await connect(port or self.port) as stream:
-            await stream.send(f"{method} /mcp HTTP/1.1\r\n{head}\r\n".encode() + data)
+            await stream.send(f"{method} {path} HTTP/1.1\r\n{head}\r\n".encode() + data)
             reader = BufferedByteReceiveStream(stream)
             try:
                 lines = (await reader.receive_until(b"\r\n\r\n", 1 << 16)).decode("latin-1").split("\r\n")
@@ -262,11 +271,13 @@ class Cluster:
 
 
 @asynccontextmanager
-async def open_cluster(url: str, count: int = 3, *, tokens: dict[str, str] | None = None) -> AsyncIterator[Cluster]:
+async def open_cluster(
+    url: str, count: int = 3, *, tokens: dict[str, str] | None = None, **options: Any
+) -> AsyncIterator[Cluster]:
     """Run servers that share a store, and the proxy."""
     workers: list[Worker] = []
     try:
-        start = partial(Worker, {"store": url}, TOKENS=json.dumps(tokens or {}))
+        start = partial(Worker, {"store": url, **options}, TOKENS=json.dumps(tokens or {}))
         while len(workers) < count:
             workers.append(await anyio.to_thread.run_sync(start))
         proxy = Proxy([worker.port for worker in workers])

@@ -1,7 +1,7 @@
 """A server of which several processes serve the same sessions: `python -m tests.transports.shared_program`.
 
 The environment variable `SERVER_OPTIONS` (JSON) gives the options of the server, among them `store`; `TOKENS` (JSON)
-names principals by their bearer tokens.
+names principals by their bearer tokens; `WORKERS` is how many processes share the port.
 """
 
 import json
@@ -79,4 +79,4 @@ def watched() -> str:
 
 
 if __name__ == "__main__":
-    server.run(transport="http", port=0)
+    server.run(transport="http", port=0, workers=int(os.environ.get("WORKERS", "1")))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import anyio
@@ -13,7 +15,7 @@ from kailash.mcp_server import MCPServer
 from kailash.stores.redis import RedisStore
 from protocol.revisions import HANDSHAKE_REVISIONS
 from tests.redis import RedisServer, redis_server, redis_url
-from tests.transports.cluster import Client, Cluster, Lost, open_cluster, text_of
+from tests.transports.cluster import Client, Cluster, Lost, Worker, open_cluster, text_of
 
 __all__ = ["redis_server", "redis_url"]
 
@@ -202,6 +204,49 @@ async def test_a_killed_process_loses_what_it_ran_and_nothing_else(redis_url: st
     assert "gone" in lost["error"]["message"]
 
 
+async def test_a_process_that_is_told_to_end_takes_no_session_along(cluster: Cluster) -> None:
+    client = await begin(cluster)
+    await client.ask("resources/subscribe", {"uri": "test://watched"})
+    first, second, third = cluster.workers
+    async with client.request("GET", port=first.port) as stream:
+        messages = stream.messages()
+        await client.call("change", {"uri": "test://watched"}, port=first.port)
+        await anext(messages)
+        last = stream.last_event_id
+        assert await first.stop() == 0
+        assert [message async for message in messages] == []
+    async with client.request("GET", port=second.port, Last_Event_ID=last) as stream:
+        await client.call("change", {"uri": "test://watched"}, port=third.port)
+        assert (await anext(stream.messages()))["method"] == "notifications/resources/updated"
+        await client.call("whoami")
+
+
+async def test_a_session_for_which_a_process_has_no_room_is_not_lost(redis_url: str) -> None:
+    with anyio.fail_after(60):
+        async with open_cluster(redis_url, 2, http_options={"max_sessions": 1}) as cluster:
+            first, second = Client(cluster.proxy.port, LATEST), Client(cluster.proxy.port, LATEST)
+            await first.start(port=cluster.ports[0])
+            await second.start(port=cluster.ports[1])
+            ping = {"jsonrpc": "2.0", "id": 99, "method": "ping"}
+            status, (message,) = await first.post(ping, port=cluster.ports[1])
+            assert status == 503 and message["error"]["message"] == "Too many sessions"
+            assert (await first.post(ping, port=cluster.ports[0]))[0] == 200
+
+
+async def test_workers_of_one_port_need_not_hand_over_what_they_share(redis_url: str) -> None:
+    worker = await anyio.to_thread.run_sync(partial(Worker, {"store": redis_url}, WORKERS="3"))
+    try:
+        with anyio.fail_after(30):
+            client = Client(worker.port, LATEST)
+            await client.start()
+            served = set()
+            while len(served) < 3:
+                served.add(text_of((await client.call("whoami"))[-1]))
+            assert await worker.stop() == 0
+    finally:
+        worker.close()
+
+
 async def test_a_session_that_one_ends_is_over_for_all(cluster: Cluster) -> None:
     client = await begin(cluster)
     for port in cluster.ports:
@@ -319,6 +364,28 @@ async def test_ten_thousand_calls_and_a_kill_lose_what_was_in_flight_and_nothing
                 for turn in range(at_once):
                     tasks.start_soon(work, clients[turn % len(clients)])
     assert is_killed and done + lost >= calls and lost <= at_once
+
+
+async def test_a_message_for_a_stream_of_http_sse_finds_it(redis_url: str) -> None:
+    options: dict[str, Any] = {"enable_http_transport": True, "enable_sse_transport": True}
+    with anyio.fail_after(60):
+        async with open_cluster(redis_url, tokens={"ta": "ada", "tb": "bob"}, **options) as cluster:
+            ada, bob = Client(cluster.proxy.port, LATEST, "ta"), Client(cluster.proxy.port, LATEST, "tb")
+            params = {"protocolVersion": REVISIONS[0], "capabilities": {}, "clientInfo": {"name": "c", "version": "1"}}
+            async with ada.request("GET", port=cluster.ports[0], path="/sse") as stream:
+                events = stream.events()
+                path = (await anext(events)).data.decode()
+                for number, port in enumerate([*cluster.ports, *cluster.ports]):
+                    method = "ping" if number else "initialize"
+                    body = {"jsonrpc": "2.0", "id": number, "method": method, "params": {} if number else params}
+                    assert (await bob.post(body, port=port, path=path))[0] == 404
+                    assert (await ada.post(body, port=port, path=path))[0] == 202
+                    assert json.loads((await anext(events)).data)["id"] == number
+                assert (await ada.post("no message", port=cluster.ports[1], path=path))[0] == 400
+            ping = {"jsonrpc": "2.0", "id": 99, "method": "ping"}
+            for port in cluster.ports:
+                while (await ada.post(ping, port=port, path=path))[0] != 404:
+                    pass
 
 
 @pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])

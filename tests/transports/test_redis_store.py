@@ -17,6 +17,10 @@ from hypothesis import strategies as st
 from kailash.resilience import Rate, RateLimiter, Verdict
 from kailash.stores import Store, StoreError, Want, open_store
 from kailash.stores.redis import RedisStore
+from kailash.stores.sessions import BEGUN, FINISHED, MESSAGE, TRIM, Logged, read_event
+from protocol.capabilities import ClientCapabilities
+from protocol.sharing import HandshakeRecord, HandshakeState
+from protocol.types import Implementation
 from tests.redis import RedisServer, redis_server, redis_url
 from tests.unit.stores.oracle import History, moving_window
 
@@ -306,6 +310,38 @@ async def _log_in(server: RedisServer, caplog: pytest.LogCaptureFixture) -> None
 
 
 @pytest.mark.anyio
+async def test_a_server_is_reached_by_its_unix_socket(redis_server: RedisServer) -> None:
+    store = open_store(f"unix://{redis_server.socket}?db=3")
+    await store.put(b"k", b"v", 60, "t")
+    assert await store.get(b"k") == b"v"
+    await store.aclose()
+    other = open_store(redis_server.url)
+    assert await other.get(b"k") is None, "another database"
+    await other.aclose()
+
+
+@pytest.mark.anyio
+async def test_while_it_is_tried_again_calls_fail_at_once(
+    redis_server: RedisServer, store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    await store.put(b"k", b"v", 60, "t")
+    redis_server.freeze()
+    with pytest.raises(StoreError):
+        await store.get(b"k")
+    # The kernel still accepts connections, so that an attempt lasts until it is given up.
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        begun = time.perf_counter()
+        with pytest.raises(StoreError):
+            await store.get(b"k")
+        assert time.perf_counter() - begun < 0.5
+        await anyio.lowlevel.checkpoint()
+    redis_server.thaw()
+    await _until_back(store)
+    assert len([record for record in caplog.records if record.name == "kailash.stores"]) == 1
+
+
+@pytest.mark.anyio
 async def test_what_the_server_refuses_is_an_error_of_the_store(store: RedisStore) -> None:
     await store.link.execute(b"LPUSH", b"kailash:b:k", b"no bucket")
     with pytest.raises(StoreError, match="refuses"):
@@ -324,3 +360,126 @@ def test_a_store_outlives_the_loops_that_use_it(redis_url: str) -> None:
                 await store.aclose()
 
         anyio.run(use)
+
+
+# Sessions
+
+
+RECORD = HandshakeRecord(
+    revision="r",
+    peer=Implementation(name="n", version="1"),
+    capabilities=ClientCapabilities(),
+    principal="ada",
+    born=1.0,
+)
+STATE = HandshakeState(is_operating=True, log_level="error", watched=frozenset({"a:b", "\u20ac"}))
+
+
+@pytest.mark.anyio
+async def test_a_session_is_what_it_was_and_everybody_gets_another_number(store: RedisStore) -> None:
+    sessions = store.sessions
+    assert await sessions.touch("s", 10) is None and await sessions.adopt("s", "w", 10) is None
+    assert await sessions.create("s", RECORD, STATE, "w0", 10)
+    assert not await sessions.create("s", RECORD, STATE, "w0", 10), "an id is taken once"
+    numbers = []
+    for worker in ("w1", "w2"):
+        kept = await sessions.adopt("s", worker, 10)
+        assert kept is not None and kept.state == STATE and kept.record.principal == "ada"
+        numbers.append(kept.number)
+    assert numbers == [1, 2]
+    kept = await sessions.touch("s", 10)
+    assert kept is not None and kept.number == 0
+    await sessions.end("s", "topic", b"ended")
+    assert await sessions.touch("s", 10) is None
+    assert not await sessions.change("s", STATE, HandshakeState(), "topic", b"changed")
+
+
+@pytest.mark.anyio
+async def test_what_two_change_at_once_are_two_changes(store: RedisStore) -> None:
+    sessions = store.sessions
+    heard = Heard()
+    await store.subscribe("topic", heard)
+    before = HandshakeState(is_operating=True, watched=frozenset({"a"}))
+    await sessions.create("s", RECORD, before, "w", 10)
+    both = (
+        HandshakeState(is_operating=True, watched=frozenset({"a", "b"})),
+        HandshakeState(is_operating=True, log_level="info"),
+    )
+    for after in both:
+        assert await sessions.change("s", before, after, "topic", b"changed")
+    kept = await sessions.touch("s", 10)
+    assert kept is not None
+    assert kept.state == HandshakeState(is_operating=True, log_level="info", watched=frozenset({"b"}))
+    assert await sessions.change("s", kept.state, kept.state, "topic", b"again")
+    await heard.until(b"changed", b"changed", b"again")
+
+
+@pytest.mark.anyio
+async def test_events_are_kept_in_order_and_who_was_overtaken_writes_nothing(store: RedisStore) -> None:
+    sessions = store.sessions
+    heard = Heard()
+    await store.subscribe(sessions.stream_topic("s", 5), heard)
+    await sessions.create("s", RECORD, STATE, "w", 10)
+    read = await sessions.read("s", 5, 0)
+    assert not (read.is_known or read.is_alive or read.is_done)
+    await sessions.live("w", 10)
+    entries = [
+        Logged("s", 5, 10, BEGUN, b'[1,"x"]'),
+        Logged("s", 5, 11, MESSAGE, b"eleven"),
+        Logged("s", 6, 3, MESSAGE, b"elsewhere"),
+        Logged("s", 5, 9, MESSAGE, b"too late"),
+        Logged("s", 5, 12, MESSAGE, bytes(range(256))),
+    ]
+    await sessions.append(entries, 10)
+    read = await sessions.read("s", 5, 0)
+    assert read.is_known and read.is_alive and not read.is_done and read.ids == [1, "x"]
+    assert read.messages == [(11, b"eleven"), (12, bytes(range(256)))]
+    await sessions.append([Logged("s", 5, 13, FINISHED, b"")], 10)
+    await sessions.live("w", 0)
+    read = await sessions.read("s", 5, 11)
+    assert read.is_done and not read.is_alive and read.messages == [(12, bytes(range(256)))]
+    with anyio.fail_after(5):
+        while len(heard.payloads) < 4:
+            await anyio.lowlevel.checkpoint()
+    assert [read_event(payload) for payload in heard.payloads] == [
+        (BEGUN, 10, b'[1,"x"]'),
+        (MESSAGE, 11, b"eleven"),
+        (MESSAGE, 12, bytes(range(256))),
+        (FINISHED, 13, b""),
+    ]
+
+
+@pytest.mark.anyio
+async def test_events_before_a_number_are_forgotten(store: RedisStore) -> None:
+    sessions = store.sessions
+    many = [Logged("s", 5, number, MESSAGE, b"x" * 1000) for number in range(1, 201)]
+    await sessions.append([*many, Logged("s", 5, 151, TRIM, b"")], 10)
+    kept = [number for number, _ in (await sessions.read("s", 5, 0)).messages]
+    assert kept[-1] == 200 and 50 <= len(kept) < 60
+
+
+@pytest.mark.anyio
+async def test_everything_of_a_session_expires_by_itself(store: RedisStore) -> None:
+    sessions = store.sessions
+    await sessions.create("s", RECORD, STATE, "w", 10)
+    await sessions.append([Logged("s", 5, 1, MESSAGE, b"x")], 10)
+    await sessions.live("w", 10)
+    found = await store.link.execute(b"KEYS", b"*")
+    assert len(found) == 3
+    for key in found:
+        assert 0 < await store.link.execute(b"PTTL", key) <= 10_000
+
+
+@pytest.mark.anyio
+async def test_a_receiver_that_fails_disturbs_nobody(store: RedisStore, caplog: pytest.LogCaptureFixture) -> None:
+    heard = Heard()
+
+    def fail(payload: bytes) -> None:
+        raise ValueError(payload)
+
+    await store.subscribe("topic", fail)
+    await store.subscribe("topic", heard)
+    assert await store.publish("topic", b"1") == 1
+    await heard.until(b"1")
+    assert "could not be taken" in caplog.text
+    assert await store.publish("nobody", b"1") == 0

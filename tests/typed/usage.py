@@ -1,5 +1,6 @@
 """Public use, as a reader's type checker sees it; checked, never run."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 
 from kailash.mcp_client import ResourceResult, ToolResult, load_servers
@@ -13,6 +14,8 @@ from kailash.mcp_server import (
     MCPServer,
     SyncMCPClient,
 )
+from kailash.mcp_server.advanced_features import structured_tool
+from kailash.mcp_server.errors import ExponentialBackoffRetry, RetryableOperation
 from protocol import CallToolResult, Implementation, Pipe, Request, ServerCapabilities, ServerEngine, ServerProfile
 
 server = MCPServer("typed", instructions="none", page_size=10)
@@ -38,6 +41,18 @@ async def called(a: int, ctx: Context) -> Image:
     once: int = await ctx.once("once", lambda: 3)
     sent: bool = await ctx.progress(once, 10)
     return Image(b"", "image/png") if sent else Image(path="x.png")
+
+
+@structured_tool(output_schema={"type": "object"})
+@server.tool(format_response="table")
+def shaped(a: int) -> dict[str, int]:
+    return {"a": a}
+
+
+@server.tool
+async def parts(n: int) -> AsyncIterator[str]:
+    for _ in range(n):
+        yield "part"
 
 
 @server.tool("renamed")
@@ -69,6 +84,8 @@ def names(value: str) -> list[str]:
 one: int = bare(1)
 two: str = named("a") + user(1) + greet("b") + greet_again("c")
 three: list[str] = names("d")
+four: dict[str, int] = shaped(4)
+written: MCPServer = MCPServer.from_config({"name": "written"}, debug=True)
 
 
 async def use() -> None:
@@ -76,6 +93,9 @@ async def use() -> None:
         result: ToolResult = await client.call_tool("bare", {"a": 1})
         text: str = result.text
         resource: ResourceResult = await client.read_resource(text)
+        several: list[ToolResult] = await client.call_tools([("bare", {"a": 1})], max_concurrency=2)
+        again: int = await RetryableOperation(ExponentialBackoffRetry(max_retries=2)).execute(bare, len(several))
+        print(again, client.get_metrics(), await client.health_check())
         schemas = [tool.input_schema for tool in await client.list_tools()]
         print(result["x"], resource.blob, schemas)
         async with client.listen(tools=True) as changes:

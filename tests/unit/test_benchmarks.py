@@ -12,9 +12,11 @@ from benchmarks import (
     bench_payloads,
     bench_pipeline,
     bench_sessions,
+    bench_sharing,
     bench_sse,
     bench_startup,
     bench_stdio,
+    bench_websocket,
 )
 from benchmarks.harness import Figure, wanted
 from benchmarks.subjects import WebServer, peer, servers
@@ -36,6 +38,7 @@ def _startup() -> list[Figure]:
 SMALL: dict[str, Callable[[], list[Figure]]] = {
     "engine": lambda: bench_engine.run(1),
     "pipeline": lambda: bench_pipeline.run(1),
+    "sharing": lambda: bench_sharing.run(1, calls=64),
     "stdio": _stdio,
     "startup": _startup,
     "http": lambda: bench_http.run([], rounds=1, calls=200),
@@ -43,13 +46,14 @@ SMALL: dict[str, Callable[[], list[Figure]]] = {
     "sse": lambda: bench_sse.run([], rounds=1, messages=200),
     "payloads": lambda: bench_payloads.run([], rounds=1, calls=16, lists=4),
     "clients": lambda: bench_clients.run([], rounds=1, calls=100),
+    "websocket": lambda: bench_websocket.run([], rounds=1, calls=200, idle=50),
 }
 
 
 @pytest.mark.parametrize("question", program.QUESTIONS)
 def test_every_question_is_answered(question: str) -> None:
     figures = SMALL[question]()
-    assert {"ours", "handshake", "all of it"} & {figure.subject for figure in figures}
+    assert {"ours", "handshake", "all of it", "in memory, quick"} & {figure.subject for figure in figures}
     # What is kept of sessions that ended may well be nothing.
     assert all(figure.value > 0 for figure in figures if figure.question != bench_sessions.MEMORY)
 

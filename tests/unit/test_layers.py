@@ -42,6 +42,7 @@ WIRE_LIBRARIES = {
     "protocol/model.py": {"orjson"},
     "protocol/framing/http11.py": {"h11", "httptools"},
     "protocol/framing/websocket.py": {"wsproto"},
+    "protocol/framing/deflate.py": {"zlib"},
 }
 
 STDLIB = frozenset(sys.stdlib_module_names)

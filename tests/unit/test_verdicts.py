@@ -89,8 +89,11 @@ def test_a_report_complains_of_what_is_unexpected_and_of_what_is_stale() -> None
 
 
 def test_only_the_target_of_ours_knows_this_project() -> None:
+    # A judge shares no rules with the accused: how bytes are cut into messages is all they have in common.
     ours = HOME / "targets" / "ours"
     others = [file for file in HOME.rglob("*.py") if not file.is_relative_to(ours)]
     assert len(others) >= 4
     for file in others:
-        assert not re.search(r"^\s*(from|import) (kailash|protocol)\b", file.read_text(), re.MULTILINE), file
+        assert not re.search(
+            r"^\s*(from|import) (kailash\b|protocol\b(?!\.(framing|jsonrpc|limits)\b))", file.read_text(), re.MULTILINE
+        ), file

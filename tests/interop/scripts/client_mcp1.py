@@ -186,6 +186,10 @@ def streams(where: dict[str, Any]) -> AbstractAsyncContextManager[Any]:
     """Return what connects to the server."""
     if "http" in where:
         return streamable_http_client(where["http"])
+    if "websocket" in where:
+        from mcp.client.websocket import websocket_client  # which needs its extra
+
+        return websocket_client(where["websocket"])
     if "sse" in where:
         return sse_client(where["sse"])
     return stdio_client(StdioServerParameters(**where))

@@ -106,5 +106,9 @@ if sys.argv[1:] == ["web"]:
 
     server.create_initialization_options = lambda: options  # what the manager of sessions asks for
     serve(serve_low_level(server, options))
+elif sys.argv[1:] == ["ws"]:
+    from web_serving import serve, serve_socket
+
+    serve(serve_socket(server, options))
 else:
     anyio.run(main)

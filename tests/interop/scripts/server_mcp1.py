@@ -241,5 +241,9 @@ if IS_WEB:
     from web_serving import serve
 
     serve(server.streamable_http_app(), server.sse_app())
+elif sys.argv[1:] == ["ws"]:
+    from web_serving import serve, serve_socket
+
+    serve(serve_socket(server._mcp_server, server._mcp_server.create_initialization_options()))
 else:
     server.run()

@@ -10,9 +10,10 @@ from mcp.server.streamable_http import EventMessage, EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from starlette.applications import Starlette
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.websockets import WebSocket
 
-__all__ = ["MemoryEventStore", "serve", "serve_low_level"]
+__all__ = ["MemoryEventStore", "serve", "serve_low_level", "serve_socket"]
 
 
 class _Server(uvicorn.Server):
@@ -56,6 +57,17 @@ def serve_low_level(server: Any, options: Any) -> Starlette:
         Mount("/messages/", app=streams.handle_post_message),
     ]
     return Starlette(routes=routes, lifespan=lifespan)
+
+
+def serve_socket(server: Any, options: Any) -> Starlette:
+    """Return an application for a low-level server, over WebSockets."""
+    from mcp.server.websocket import websocket_server  # of the 1.x line alone, and with its extra
+
+    async def talk(socket: WebSocket) -> None:
+        async with websocket_server(socket.scope, socket.receive, socket.send) as (read, write):
+            await server.run(read, write, options)
+
+    return Starlette(routes=[WebSocketRoute("/ws", talk)])
 
 
 class MemoryEventStore(EventStore):

@@ -286,8 +286,9 @@ def test_credentials_become_headers() -> None:
 @pytest.mark.parametrize(
     ("source", "why"),
     [
-        ("k", "mapping"), (None, "mapping"), ({}, "api_key, bearer, jwt, basic"), ({"type": "magic"}, "api_key, bearer"),
-        ({"type": ["basic"]}, "api_key, bearer"), ({"type": "bearer"}, "needs token"),
+        ("k", "mapping"), (None, "mapping"), ({}, "api_key, bearer, jwt, basic"),
+        ({"type": "magic"}, "api_key, bearer"), ({"type": ["basic"]}, "api_key, bearer"),
+        ({"type": "bearer"}, "needs token"),
         ({"type": "basic", "username": "a"}, "needs password"),
         ({"type": "bearer", "token": "very-secret", "colour": 1}, "known: token"),
         ({"type": "bearer", "token": 7}, "token is a string"), ({"type": "api_key", "key": ""}, "api_key is a string"),

@@ -112,7 +112,7 @@ def test_files_of_servers_may_hold_urls(tmp_path: Path, monkeypatch: pytest.Monk
     ("config", "problem"),
     [
         ({}, "no transport"),
-        ({"transport": "carrier pigeon"}, "available: stdio, http, sse, memory"),
+        ({"transport": "carrier pigeon"}, "available: stdio, http, sse"),
         ({"transport": "stdio"}, 'needs a "command"'),
         ({"transport": "memory"}, "an MCPServer of this process"),
         ({"transport": "http"}, 'needs a "url"'),

@@ -282,6 +282,16 @@ def test_content_of_several_kinds_is_built_in_order() -> None:
         (datetime.date, {"type": "string", "format": "date"}),
         (datetime.datetime, {"type": "string", "format": "date-time"}),
         (uuid.UUID, {"type": "string", "format": "uuid"}),
+        (datetime.time, {"type": "string", "format": "time"}),
+        (datetime.timedelta, {"type": "string", "format": "duration"}),
+        (bytes, {"type": "string", "contentEncoding": "base64"}),
+        (set[int], {"type": "array", "items": {"type": "integer"}, "uniqueItems": True}),
+        (tuple[int, str], {"type": "array", "prefixItems": [{"type": "integer"}, {"type": "string"}], "maxItems": 2}),
+        (str | int, {"anyOf": [{"type": "string"}, {"type": "integer"}]}),
+        (dict[str, Any], {"type": "object"}),
+        (Literal[1, 2], {"type": "integer", "enum": [1, 2]}),
+        (list[dict[str, int]], {"type": "array"}),
+        (Any, {}),
     ],
 )
 def test_each_annotation_has_its_schema(annotation: Any, schema: dict[str, Any]) -> None:

@@ -98,6 +98,6 @@ def test_the_size_is_that_of_what_is_kept(steps: list[tuple[str, int, str | None
         else:
             cache.put(key, size, now, size=size, tag=tag)
         assert len(cache) <= 4 and cache.size <= 20
-        assert cache.size == sum(entry.size for entry in cache._entries.values())
+        assert cache.size == sum(size for _, _, size, _ in cache._entries.values())
         tagged = {key for keys in cache._tagged.values() for key in keys}
-        assert tagged == {key for key, entry in cache._entries.items() if entry.tag is not None}
+        assert tagged == {key for key, (_, _, _, tag) in cache._entries.items() if tag is not None}
