@@ -4,14 +4,13 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 
-import msgspec
+from msgspec import ValidationError, json
 
 import protocol as mcp
 
 OFFERS = mcp.ServerCapabilities(tools=mcp.ToolsCapability())
 PROFILE = mcp.ServerProfile(mcp.Implementation(name="primes", version="1"), OFFERS)
-SCHEMA = {"type": "object", "properties": {"below": {"type": "integer"}}, "required": ["below"]}
-TOOL = mcp.Tool(name="count_primes", description="Count the primes below a number.", input_schema=SCHEMA)
+TOOL = mcp.Tool(name="count_primes", input_schema={"type": "object", "properties": {"below": {"type": "integer"}}})
 tools = ThreadPoolExecutor(max_workers=4, thread_name_prefix="tool")  # bounds how much works at once, for all clients
 
 
@@ -30,13 +29,13 @@ class Connection:
 
     def call(self, request: mcp.Request) -> None:
         try:
-            below = msgspec.json.decode(request.params.arguments, type=dict[str, int])["below"]
-            text = str(sum(all(n % d for d in range(2, int(n**0.5) + 1)) for n in range(2, below)))
-            result = mcp.CallToolResult(content=[mcp.TextContent(text=text)])
-        except (msgspec.ValidationError, KeyError) as error:
+            below = json.decode(request.params.arguments, type=dict[str, int])["below"]
+            primes = [n for n in range(2, below) if all(n % d for d in range(2, int(n**0.5) + 1))]
+            result = mcp.CallToolResult(content=[mcp.TextContent(text=str(len(primes)))])
+        except (ValidationError, KeyError) as error:
             result = mcp.CallToolResult(content=[mcp.TextContent(text=str(error))], is_error=True)
-        with self.engine:  # nothing is sent if the request was cancelled meanwhile
-            self.pipe.engine.send_result(request, result)
+        with self.engine:
+            self.pipe.engine.send_result(request, result)  # sends nothing if it was cancelled meanwhile
         self.flush()
 
     def run(self) -> None:

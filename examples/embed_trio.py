@@ -10,15 +10,13 @@ TOOL = mcp.Tool(name="tick", description="Wait for ten ticks.", input_schema={"t
 
 
 async def talk(stream: trio.SocketStream, nursery: trio.Nursery) -> None:
-    """Serve one client until it ends the connection."""
     pipe = mcp.Pipe(engine := mcp.ServerEngine(PROFILE))
     running: dict[mcp.Request, trio.CancelScope] = {}
-    writing = trio.Lock()  # trio's streams take one writer at a time
+    writing = trio.Lock()
 
     async def flush() -> None:
-        # Asked inside the lock: what two tasks say leaves in this order. Shielded: half a message is none.
-        async with writing:
-            with trio.CancelScope(shield=True):
+        async with writing:  # trio's streams take one writer at a time
+            with trio.CancelScope(shield=True):  # half a message is none
                 await stream.send_all(b"".join(pipe.data_to_send()))
 
     async def tick(request: mcp.Request) -> None:

@@ -28,6 +28,7 @@ __all__ = [
     "ValidationError",
     "from_wire",
     "to_wire",
+    "wait_error",
 ]
 
 ERROR_META = "kailash/error"
@@ -239,3 +240,10 @@ def from_wire(message: str, code: int, members: Any, data: Any = None) -> MCPErr
         retryable=members.get("retryable") is True,
         retry_after=float(after) if isinstance(after, int | float) else None,
     )
+
+
+def wait_error(message: str, code: MCPErrorCode, seconds: float) -> RequestError:
+    """Return the refusal of what may come back after some time."""
+    seconds = round(seconds, 3)
+    data = {"retryable": True, "retryAfter": seconds}
+    return RequestError(message, error_code=code, data=data, retryable=True, retry_after=seconds)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.hardening import read_rows, summarise
+
 _COMMON: dict[str, Any] = {
     "deadline": None,
     "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large],
@@ -41,3 +43,14 @@ def no_event_loop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(asyncio, "SelectorEventLoop", Refused)
     yield
     assert not created, "a unit test created an event loop"
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Say how many rules and cases of the hardening list the run has passed."""
+    found = {
+        outcome: [report.nodeid for report in terminalreporter.stats.get(outcome, ())]
+        for outcome in ("passed", "failed", "error")
+    }
+    line = summarise(found["passed"], found["failed"] + found["error"], read_rows())
+    if line is not None:
+        terminalreporter.write_line(line)

@@ -18,6 +18,7 @@ from protocol.framing.httphead import RequestHead
 from protocol.http.answer import END, Answer, Arrival, Part, ResponseHead
 from protocol.http.exchange import Exchange
 
+from .asgi_websocket import ASGIChannel, deny
 from .carriers import Carriers, EndpointLike
 from .loops import Timer
 
@@ -29,6 +30,7 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+_SUBPROTOCOL = b"sec-websocket-protocol"
 _TOO_SLOW = Answer(408, [(b"content-type", b"text/plain")], b"the request took too long\n")
 _NOT_FOUND = Answer(404, [(b"content-type", b"text/plain")], b"not found: this path serves nothing\n")
 
@@ -45,6 +47,8 @@ class ASGIEndpoints:
         body_timeout: seconds in which it must have come.
         write_timeout: seconds in which the ASGI server must take what is sent.
         cap_bytes: unsent bytes with which a response is broken off.
+        sockets: endpoints of WebSockets, by path.
+        open_socket: called with each handshake that was agreed to, its caller, and what ASGI gave; returns a channel.
     """
 
     def __init__(
@@ -58,6 +62,8 @@ class ASGIEndpoints:
         body_timeout: float = 30.0,
         write_timeout: float = 20.0,
         cap_bytes: int | None = 16 << 20,
+        sockets: Mapping[str, Any] | None = None,
+        open_socket: Callable[..., ASGIChannel] | None = None,
     ) -> None:
         self._routes = routes
         self.take = take
@@ -67,6 +73,35 @@ class ASGIEndpoints:
         self._body_timeout = body_timeout
         self.write_timeout = write_timeout
         self.cap_bytes = cap_bytes
+        self._sockets = sockets or {}
+        self._open_socket = open_socket
+
+    async def serve_socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one WebSocket."""
+        offered = ", ".join(scope.get("subprotocols") or ()).encode("latin-1")
+        # Some servers keep the header to themselves, and a page's token is in it.
+        fields = [field for field in scope["headers"] if field[0] != _SUBPROTOCOL]
+        headers = [*fields, (_SUBPROTOCOL, offered)] if offered else fields
+        head, path, arrival = _read_scope({**scope, "method": "GET", "headers": headers})
+        endpoint = self._sockets.get(path) or self._sockets.get(path.rstrip("/") or "/")
+        answer = _NOT_FOUND if endpoint is None else endpoint.refuse_sender(head, arrival)
+        caller = None
+        if answer is None and self._admit is not None:
+            found = self._admit(endpoint, head, arrival)
+            if hasattr(found, "__await__"):
+                found = await found
+            answer, caller = (found, None) if isinstance(found, Answer) else (None, found)
+        if answer is None and endpoint is not None:
+            agreed = endpoint.agree(scope.get("subprotocols") or (), None if caller is None else caller.principal)
+            if not isinstance(agreed, Answer):
+                assert self._open_socket is not None
+                await receive()  # websocket.connect
+                await send({"type": "websocket.accept", "subprotocol": agreed.subprotocol})
+                await self._open_socket(agreed, caller, receive, send).run()
+                return
+            answer = agreed
+        assert answer is not None
+        await deny(scope, receive, send, answer)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from .channel import Channel
 
@@ -82,7 +83,8 @@ class AsyncioChannel(Channel):
         if not self._is_duplex:
             self._writer.close()
         elif self._writer.can_write_eof():  # TLS cannot; there the end of both sides is one
-            self._writer.write_eof()
+            with suppress(OSError):  # asyncio has not noticed yet that the peer is gone, and will tell us
+                self._writer.write_eof()
 
     def _backlog(self) -> int:
         return 0 if self._writer is None else self._writer.get_write_buffer_size()

@@ -11,7 +11,6 @@ from protocol.http.upgrade import Upgrade
 
 from .loops import Running
 from .switchboard import Relay, Switchboard
-from .websocket import adopt
 
 if TYPE_CHECKING:
     from .http_connection import HTTPConnection
@@ -76,6 +75,8 @@ class Succession:
 
     def __call__(self, transport: asyncio.Transport, trailing: bytes) -> None:
         """Let the connection go."""
+        from .websocket import adopt  # wsproto's ten milliseconds, which other servers start faster
+
         http = self._http
         assert http.open_socket is not None
         channel = http.open_socket(self._upgrade, self._caller)

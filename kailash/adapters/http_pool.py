@@ -13,7 +13,9 @@ import select
 import socket
 import ssl as tls
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import anyio
@@ -345,6 +347,7 @@ class HTTPConnection(asyncio.Protocol):
         self._keep = pool.limits.idle
         self._unwanted = -1  # bytes read of an answer nobody wants; -1: it is wanted
         self._drainer: Timer | None = None
+        self._is_readable: Callable[[], object] | None = None
 
     @property
     def is_usable(self) -> bool:
@@ -353,7 +356,9 @@ class HTTPConnection(asyncio.Protocol):
             return False
         # Its end may lie right behind the answer before, as from a server that shuts down, or the loop may have been
         # too busy to tell us of it. A look costs a microsecond, a call that may not be repeated costs its caller more.
-        return not _is_readable(self.transport)
+        if self._is_readable is None:
+            self._is_readable = _watcher(self.transport)
+        return not self._is_readable()
 
     @property
     def expires(self) -> float:
@@ -490,16 +495,17 @@ class HTTPConnection(asyncio.Protocol):
         self._pool.forget(self)
 
 
-def _is_readable(transport: asyncio.Transport) -> bool:
-    """Tell whether there is something to read: on an idle connection that is its end, or nothing to be trusted."""
+def _watcher(transport: asyncio.Transport) -> Callable[[], object]:
+    """Return what tells whether there is something to read: on an idle connection its end, or nothing to be trusted."""
     raw = transport.get_extra_info("socket")
     if raw is None or raw.fileno() < 0 or transport.get_extra_info("ssl_object") is not None:
-        return False  # TLS has things to say of its own
+        return bool  # TLS has things to say of its own
+    number = raw.fileno()
     if not hasattr(select, "poll"):
-        return bool(select.select([raw.fileno()], [], [], 0)[0])
+        return lambda: select.select([number], [], [], 0)[0]
     poll = select.poll()
-    poll.register(raw.fileno(), select.POLLIN)
-    return bool(poll.poll(0))
+    poll.register(number, select.POLLIN)
+    return partial(poll.poll, 0)
 
 
 def describe_error(error: OSError) -> str:

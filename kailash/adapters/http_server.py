@@ -9,7 +9,7 @@ import socket
 import ssl as tls
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 import anyio.abc
@@ -31,7 +31,9 @@ from .loops import AsyncioLoop
 from .owner import Owner, spawn_owner
 from .switchboard import Switchboard
 from .waiter import make_waiter
-from .websocket import WebSocketChannel
+
+if TYPE_CHECKING:
+    from .websocket import WebSocketChannel
 
 __all__ = ["Admit", "Caller", "HTTPServer", "HTTPServerOptions", "HTTPTimeouts", "bind", "make_ssl_context"]
 

@@ -175,9 +175,9 @@ class _Opening(asyncio.Protocol):
         found = self._handshake.receive_data(data)
         if isinstance(found, Opened):
             channel = self._make(found)
-            adopt(channel, self._transport, found.trailing)
             if not self.waiter.done():
                 self.waiter.set_result(channel)
+            adopt(channel, self._transport, found.trailing)
         elif found is not None:
             self._refuse(found)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from protocol.capabilities import has
 from protocol.client import ClientEngine, ClientProfile
@@ -42,6 +42,7 @@ from .config import ClientConfig
 from .connect import Connection, connect
 from .health import check_health
 from .inputs import InputHandlers, Roots
+from .pool import PoolRules, ServerPool
 from .reading import Reader
 from .results import ResourceResult, ToolResult
 from .retrying import RetryableOperation
@@ -107,6 +108,7 @@ class MCPClient:
         max_retries: int | None = None,
         enable_metrics: bool = False,
         tracing: bool | Tracing | Mapping[str, Any] | None = None,
+        connection_pool_config: Mapping[str, Any] | None = None,
         limits: Limits = CLIENT_LIMITS,
     ) -> None:
         # What a client of its own for a server named in a call is made with.
@@ -114,6 +116,10 @@ class MCPClient:
         from .. import __version__
 
         self.config = None if config is None else ClientConfig.of(config)
+        own = None if self.config is None else self.config.connection_pool_config
+        rules = PoolRules.of(own if connection_pool_config is None else connection_pool_config)
+        if self.config is not None and own is not None:
+            self.config = rules.applied(self.config)
         name = "kailash-mcp-client" if self.config is None else self.config.name
         self._handlers = InputHandlers(
             sampling_handler,
@@ -156,7 +162,7 @@ class MCPClient:
         self._connection: Connection | WebConnection | None = None
         self._listening: list[Changes] = []
         self._lock: anyio.Lock | None = None
-        self._others: dict[Hashable, MCPClient] = {}
+        self._pool = ServerPool(self._make_other, rules)
 
     # Life
 
@@ -205,9 +211,7 @@ class MCPClient:
         with anyio.CancelScope(shield=True):
             if connection is not None:
                 await connection.aclose()
-            while self._others:
-                _, other = self._others.popitem()
-                await other.aclose()
+            await self._pool.clear()
         self._reader.clear()
 
     async def __aenter__(self) -> "MCPClient":
@@ -339,7 +343,11 @@ class MCPClient:
             "task": task,
         }
         if server is not None:
-            return await self._other(server).call_tool(tool, given, **options)
+            held = await self._pool.take(self._pool.config_of(server))
+            try:
+                return await held.client.call_tool(tool, given, **options)  # type: ignore[no-any-return]
+            finally:
+                self._pool.give_back(held)
         if self._connection is None and self.config is not None and self.config.problems():
             # A call that cannot be made is a failed call, whatever the tool.
             raise ToolError(f"cannot call {tool!r}: {'; '.join(self.config.problems())}")
@@ -542,7 +550,7 @@ class MCPClient:
         `p99_ms`, also for each of `methods` and `tools`; `retries`, `http_pool_hits`, `http_pool_misses`,
         `errors_by_code`.
         """
-        return None if self._metrics is None else self._metrics.snapshot()
+        return None if self._metrics is None else self._metrics.snapshot() | self._pool.counts()
 
     async def health_check(self, *, timeout: float | None = 5.0) -> dict[str, Any]:
         """Ask the server for a sign of life; never raises for a server that gives none.
@@ -553,19 +561,28 @@ class MCPClient:
         """
         if self.config is not None:
             return await check_health(self, self.config.endpoint, timeout)
-        found = {str(other): await other.health_check(timeout=timeout) for other in list(self._others.values())}
+        found = {str(other): await other.health_check(timeout=timeout) for other in self._pool.clients}
         is_well = all(each["status"] == "healthy" for each in found.values())
         return {"status": "healthy" if is_well else "unhealthy", "servers": found}
 
     # Servers named in calls
 
-    def _other(self, server: Any) -> "MCPClient":
-        config = ClientConfig.of(server)
-        other = self._others.get(config.key)
-        if other is None:
-            other = self._others[config.key] = MCPClient(config, **self._options)
-            other._count_in(self._metrics)
+    def _make_other(self, config: ClientConfig) -> "MCPClient":
+        other = MCPClient(self._pool.rules.applied(config), **self._options)
+        other._count_in(self._metrics)
         return other
+
+    @property
+    def connection_pool_config(self) -> dict[str, Any]:
+        """How connections to servers that calls name are held: every option, as it is in effect."""
+        return structs.asdict(self._pool.rules)
+
+    @property
+    def _websocket_pools(self) -> Mapping[Hashable, "MCPClient"]:
+        return self._pool.websockets
+
+    async def _clear_connection_pools(self) -> None:
+        await self._pool.clear()
 
     def _count_in(self, metrics: "ClientMetrics | None") -> None:
         self._metrics = self._calls.metrics = metrics

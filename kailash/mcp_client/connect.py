@@ -18,7 +18,6 @@ from .session import ClientSession
 from .sockets import open_socket
 from .verdicts import Verdicts
 from .web import WebConnection, connect_web
-from .websocket import open_websocket
 
 __all__ = ["Connection", "connect"]
 
@@ -179,10 +178,19 @@ async def _open_memory(
     return Connection(session, close)
 
 
+async def _open_websocket(
+    config: ClientConfig, make_session: Callable[[], ClientSession], on_stderr: Callable[[bytes], object] | None
+) -> Connection:
+    from .websocket import open_websocket  # wsproto's ten milliseconds, which other clients start faster
+
+    session = make_session()
+    return Connection(session, await open_websocket(config, session))
+
+
 _OPENERS = {
     "stdio": _open_stdio,
     "memory": _open_memory,
-    "websocket": open_websocket,
+    "websocket": _open_websocket,
     "tcp": open_socket,
     "unix": open_socket,
 }

@@ -2,8 +2,8 @@
 
 import inspect
 import random
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 import anyio
 
@@ -18,9 +18,6 @@ from ..adapters.websocket import UpgradeRefused, WebSocketChannel, connect_webso
 from ..errors import AuthenticationError, AuthorizationError, MCPError, RateLimitError, TransportError
 from .config import ClientConfig
 from .session import ClientSession
-
-if TYPE_CHECKING:
-    from .connect import Connection
 
 __all__ = ["open_websocket"]
 
@@ -38,18 +35,13 @@ _reached: set[Any] = set()
 _MOST_REACHED = 1024
 
 
-async def open_websocket(
-    config: ClientConfig, make_session: Callable[[], ClientSession], on_stderr: Callable[[bytes], object] | None
-) -> "Connection":
-    """Open a WebSocket for a session.
+async def open_websocket(config: ClientConfig, session: ClientSession) -> Callable[[], Awaitable[None]]:
+    """Open a WebSocket for a session, and return what closes it.
 
     Raises:
         TransportError: the server cannot be reached, or must not be.
         AuthenticationError, AuthorizationError, RateLimitError: the server said so.
     """
-    from .connect import Connection  # which imports this module
-
-    session = make_session()
     pause = _FIRST_PAUSE
     for left in reversed(range(_ATTEMPTS if config.endpoint_key in _reached else 1)):
         try:
@@ -68,7 +60,7 @@ async def open_websocket(
         channel.close()
         await channel.wait_closed()
 
-    return Connection(session, close)
+    return close
 
 
 async def _connect(config: ClientConfig, session: ClientSession) -> WebSocketChannel:

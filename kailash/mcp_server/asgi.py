@@ -41,8 +41,8 @@ class ASGIServer:
             home = await self._start()
             await home.endpoints(scope, receive, send)
         elif kind == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1000, "reason": "no WebSocket here"})
+            home = await self._start()
+            await home.endpoints.serve_socket(scope, receive, send)
         else:
             raise ValueError(f"unknown ASGI scope {kind!r}; known: http, lifespan, websocket")
 
@@ -114,7 +114,9 @@ class _Home:
             async with server.running():
                 size = server.limits.message_bytes
                 kinds = (server.enable_http_transport or not server.enable_sse_transport, server.enable_sse_transport)
-                app = self._app = WebApplication(server, options, http=kinds[0], sse=kinds[1])
+                app = self._app = WebApplication(
+                    server, options, http=kinds[0], sse=kinds[1], websocket=server.enable_websocket_transport
+                )
                 await app.start()
                 self.endpoints = ASGIEndpoints(
                     app.routes,
@@ -125,6 +127,8 @@ class _Home:
                     body_timeout=options.body_timeout,
                     write_timeout=options.write_timeout,
                     cap_bytes=options.write_cap,
+                    sockets=None if app.sockets is None else app.sockets.routes,
+                    open_socket=None if app.sockets is None else app.sockets.open_asgi,
                 )
                 self._started.set()
                 try:

@@ -410,6 +410,7 @@ class Context:
     async def _put(self, question: InputRequest, key: str | None) -> Raw:
         """Bring a question to the client, who can answer it, and return the answer."""
         if self.request.context.can_call_peer:
+            self._session.keep_apart(self.request)
             [call] = self._session.engine.ask(self.request, {"": question})
             return await self._session.wait_for(call)
         return await self._ask_by_retry(question, key)

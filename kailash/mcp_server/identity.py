@@ -13,7 +13,7 @@ from protocol.framing.httphead import RequestHead
 from protocol.http.answer import ANYWHERE, RETRY_AFTER, Answer, Arrival, refuse
 
 from ..errors import AuthenticationError, MCPErrorCode
-from ..resilience import Rate, RateLimiter
+from ..resilience import Rate, RateLimiter, Verdict
 from ..telemetry import Refusal
 from .callers import Identity, read_identity
 from .pipeline import reason_of
@@ -110,7 +110,6 @@ class Admission:
         self._policies = policies
         self._proxies = [ip_network(each, strict=False) for each in trusted_proxies]
         self._failures = failures
-        self._rates = RateLimiter()
         self._guesses = RateLimiter()
         self._challenge = str(getattr(provider, "challenge", _CHALLENGE)).encode("latin-1")
 
@@ -138,19 +137,31 @@ class Admission:
         self, endpoint: Any, head: RequestHead, peer: str | None, found: Awaitable[Mapping[str, Any]]
     ) -> Identity | Answer:
         try:
-            return self._let_in(endpoint, head, peer, await found)
+            let_in = self._let_in(endpoint, head, peer, await found)
+            return await let_in if isinstance(let_in, Awaitable) else let_in
         except Exception as error:
             return self._refuse(endpoint, head, peer, error)
 
     def _let_in(
         self, endpoint: Any, head: RequestHead, peer: str | None, found: Mapping[str, Any]
-    ) -> Identity | Answer:
+    ) -> Identity | Answer | Awaitable[Identity | Answer]:
         identity = read_identity(found, peer)
-        if identity.rate is not None:
-            verdict = self._rates.take(identity.principal, identity.rate, self._now())
-            if not verdict.is_allowed:
-                return self._slow_down(endpoint, head, identity.principal, verdict.retry_after, "this caller")
-        return identity
+        if identity.rate is None:
+            return identity
+        verdict = self._policies.take_caller(identity)
+        if isinstance(verdict, Verdict):
+            return self._judge(endpoint, head, identity, verdict)
+        return self._wait_for(endpoint, head, identity, verdict)
+
+    async def _wait_for(
+        self, endpoint: Any, head: RequestHead, identity: Identity, verdict: Awaitable[Verdict]
+    ) -> Identity | Answer:
+        return self._judge(endpoint, head, identity, await verdict)
+
+    def _judge(self, endpoint: Any, head: RequestHead, identity: Identity, verdict: Verdict) -> Identity | Answer:
+        if verdict.is_allowed:
+            return identity
+        return self._slow_down(endpoint, head, identity.principal, verdict.retry_after, "this caller")
 
     def _refuse(self, endpoint: Any, head: RequestHead, peer: str | None, error: Exception) -> Answer:
         self._policies.turned_away(None, head.method, reason_of(error), Refusal.AUTHENTICATION)

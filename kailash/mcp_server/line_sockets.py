@@ -39,7 +39,7 @@ logger = logging.getLogger("kailash.mcp_server.line_sockets")
 
 _GRACE = 0.25
 """Seconds in which requests that are on their way are refused in words, before connections end."""
-_LINGER = 5.0
+_LINGER = 3.0
 """Seconds in which what was asked is still answered to a client that has ended its side, or is gone."""
 _FAREWELL = 2.0
 """Seconds in which a peer may read what was said to him last."""

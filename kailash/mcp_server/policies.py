@@ -1,7 +1,7 @@
 """What guards a server's entries and watches their calls: made from the server's options, composed into pipelines."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,10 +10,11 @@ import msgspec
 from protocol.events import Request
 from protocol.results import CallToolResult, GetPromptResult, ReadResourceResult
 
-from ..resilience import CircuitBreaker, ResultCache
-from ..stores import Store, StoreError, open_store
+from ..resilience import CircuitBreaker, RateLimiter, ResultCache, Verdict
+from ..stores import Store, StoreError, Want, open_store
 from ..telemetry import AuditLog, MetricsCollector, Outcome, Refusal, open_tracing
 from .caching import EntryCache
+from .callers import Identity
 from .entries import Entry, Mode
 from .options import (
     BreakerConfig,
@@ -95,6 +96,7 @@ class Policies:
         self._kept = ResultCache(limit=self._cache.max_entries, limit_bytes=self._cache.max_bytes)
         self.tells_callers_apart = self._rate_limit is not None and self._rate_limit.is_each
         """Some bucket is for one caller each, so that somebody who need not say who he is counts by his address."""
+        self._callers = RateLimiter()
         self._caches: dict[Entry, EntryCache] = {}
         self._breakers: dict[Entry, CircuitBreaker] = {}
         self._gate = None if most_at_once is None else Gate(most_at_once, most_waiting, "this server")
@@ -176,6 +178,31 @@ class Policies:
 
     def _breaker_states(self) -> dict[str, float]:
         return {name: float(("closed", "half_open", "open").index(state)) for name, state in self.breakers().items()}
+
+    # Each caller's own rate, whatever it calls
+
+    def take_caller(self, identity: Identity) -> Verdict | Awaitable[Verdict]:
+        """Take a request from the bucket of a caller who has a rate of his own.
+
+        Of a shared store it is an awaitable, which passes or refuses as `on_store_error` says while the store is away.
+        """
+        assert identity.rate is not None
+        if self.store.is_local:
+            return self.take_caller_here(identity)
+        return self._ask_for(Want(f"caller:{identity.principal}", identity.rate))
+
+    def take_caller_here(self, identity: Identity) -> Verdict:
+        """Take it from the bucket of this process: on connections that carry many requests of one caller."""
+        assert identity.rate is not None
+        return self._callers.take(identity.principal, identity.rate, time.monotonic())
+
+    async def _ask_for(self, want: Want) -> Verdict:
+        answer: Any = self.store.take([want], time.time())
+        try:
+            verdict: Verdict = await answer
+        except StoreError:
+            return Verdict(self._on_store_error == "open", 1.0)
+        return verdict
 
     # What is refused before it passes anything
 

@@ -33,7 +33,7 @@ from ..adapters.dispatch import Dispatcher
 from ..adapters.threads import WorkerPool, WorkersBusy
 from ..adapters.waiter import make_waiter
 from ..errors import ConnectionError as MCPConnectionError
-from ..errors import MCPError, MCPErrorCode, RequestError, RequestTimeoutError, from_wire
+from ..errors import MCPError, MCPErrorCode, RequestError, RequestTimeoutError, from_wire, wait_error
 from ..telemetry import Outcome, Span
 from .callers import ANYONE, Identity
 from .context import Context, InputNeeded, TaskWanted
@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from .server import MCPServer
 
 __all__ = ["Home", "ServerSession"]
+
+_COUNTED = frozenset({"http", "sse"})
+"""Transports whose requests each bring their caller, and are counted where he is let in."""
 
 logger = logging.getLogger("kailash.mcp_server.session")
 
@@ -233,6 +236,11 @@ class ServerSession:
             self.refuse(request, error)
 
     def _start(self, request: Request, entry: Entry, launch: Dialect | None = None) -> None:
+        if self.identity.rate is not None and self.transport not in _COUNTED:
+            verdict = self.server.policies.take_caller_here(self.identity)
+            if not verdict.is_allowed:
+                text = "Too many requests: the rate limit of this caller is exceeded"
+                raise wait_error(text, MCPErrorCode.RATE_LIMITED, verdict.retry_after)
         if launch is None and entry.mode is not Mode.INLINE:
             timeout = self.server.request_timeout if entry.timeout is None else entry.timeout
             if timeout is not None:
@@ -446,6 +454,12 @@ class ServerSession:
             handle.cancel()
 
     # Questions to the client
+
+    def keep_apart(self, request: Request) -> None:
+        """Keep a request's result for nobody else: it will hold what this client answers."""
+        passage = self._passages.get(request) if self._passages else None
+        if passage is not None:
+            passage.detach()
 
     async def wait_for(self, call: Call) -> Raw:
         """Send what the engine has and wait for the client's answer.

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from protocol.eras import Prepared
 
-from ..errors import MCPError, MCPErrorCode, RequestError
+from ..errors import MCPError, MCPErrorCode, RequestError, wait_error
 from ..resilience import CircuitBreaker, Verdict
 from ..schema import ArgumentError
 from ..stores import Store, StoreError, Want
@@ -47,13 +47,6 @@ class Stage(Protocol):
 
     def leave(self, passage: "Passage", outcome: Outcome, error: BaseException | None) -> None:
         """Take the end of a passage."""
-
-
-def wait_error(message: str, code: MCPErrorCode, seconds: float) -> RequestError:
-    """Return the refusal of what may come back after some time."""
-    seconds = round(seconds, 3)
-    data = {"retryable": True, "retryAfter": seconds}
-    return RequestError(message, error_code=code, data=data, retryable=True, retry_after=seconds)
 
 
 class LimitStage:

@@ -9,11 +9,14 @@ from protocol.framing.headers import Headers
 from protocol.framing.websocket import WebSocket, WebSocketLimits
 from protocol.http.seats import Seats
 from protocol.http.upgrade import Upgrade, WebSocketEndpoint, token_of
+from protocol.pipe import Pipe
 from protocol.server import ServerEngine, ServerProfile
 from protocol.websocket import WebSocketPipe
 
+from ..adapters.asgi_websocket import ASGIChannel, ASGISocketStream
 from ..adapters.carriers import EndpointLike
-from ..adapters.channel import ChannelLimits
+from ..adapters.channel import ChannelLimits, ChannelOptions
+from ..adapters.loops import current_loop
 from ..adapters.websocket import WebSocketChannel
 from ..errors import MCPErrorCode, RequestError
 from .callers import ANYONE, Identity
@@ -54,6 +57,7 @@ class Sockets:
         self._server = server
         self._profile = profile
         self._home = Home(server)
+        self._now = current_loop().now
         size = server.limits.message_bytes
         self._socket_limits = WebSocketLimits(
             message_bytes=options.max_message_size or size,
@@ -72,37 +76,53 @@ class Sockets:
         self.routes: dict[str, EndpointLike] = dict.fromkeys(paths, self._endpoint)  # type: ignore[arg-type]  # a third answer
         self._sessions: set[ServerSession] = set()
 
-    def open(self, upgrade: Upgrade, caller: Identity | None) -> WebSocketChannel:
-        """Return what speaks on a connection whose handshake was agreed to."""
+    @property
+    def endpoint(self) -> SocketEndpoint:
+        """What answers handshakes."""
+        return self._endpoint
+
+    def _make(self, upgrade: Upgrade, caller: Identity | None) -> tuple[ServerSession, ChannelOptions]:
+        """Return a session, and what a channel tells it."""
         identity = caller or ANYONE
         engine = ServerEngine(self._profile())
         engine.principal = identity.principal
         session = ServerSession(self._server, engine, identity, transport="websocket", home=self._home)
-        socket = WebSocket(is_client=False, limits=self._socket_limits, is_deflated=upgrade.is_deflated)
+        endpoint = self._endpoint
 
         def on_events(events: list[Event]) -> None:
-            session.on_events(
-                [event for event in events if not _is_late(session, event)] if channel.is_draining else events
-            )
+            if endpoint.is_draining:
+                events = [event for event in events if not _is_late(session, event)]
+            session.on_events(events)
 
         def on_closed(error: BaseException | None) -> None:
             upgrade.seat.leave()
             self._sessions.discard(session)
             session.on_closed(error)
 
-        pipe = WebSocketPipe(engine, socket)
-        channel = WebSocketChannel(
-            pipe,
-            is_busy=lambda: session.is_busy,
-            on_events=on_events,
-            on_closed=on_closed,
-            limits=self._channel_limits,
-        )
-        if identity.expires is not None:
-            pipe.expires_at = channel.now() + identity.expires - time.time()
         self._sessions.add(session)
+        return session, ChannelOptions(on_events=on_events, on_closed=on_closed, limits=self._channel_limits)
+
+    def open(self, upgrade: Upgrade, caller: Identity | None) -> WebSocketChannel:
+        """Return what speaks on a connection whose handshake was agreed to."""
+        session, options = self._make(upgrade, caller)
+        socket = WebSocket(is_client=False, limits=self._socket_limits, is_deflated=upgrade.is_deflated)
+        pipe = WebSocketPipe(session.engine, socket)
+        channel = WebSocketChannel(pipe, is_busy=lambda: session.is_busy, **options)
+        pipe.expires_at = self._expiry(session)
         session.attach(channel)
         return channel
+
+    def open_asgi(self, upgrade: Upgrade, caller: Identity | None, receive: Any, send: Any) -> ASGIChannel:
+        """Return what speaks on a connection that an ASGI server frames; to be run."""
+        session, options = self._make(upgrade, caller)
+        stream = ASGISocketStream(receive, send, self._socket_limits.message_bytes)
+        channel = ASGIChannel(Pipe(session.engine), stream, expires_at=self._expiry(session), **options)
+        session.attach(channel)
+        return channel
+
+    def _expiry(self, session: ServerSession) -> float | None:
+        expires = session.identity.expires
+        return None if expires is None else self._now() + expires - time.time()
 
     # The end
 

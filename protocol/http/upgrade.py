@@ -96,17 +96,36 @@ class WebSocketEndpoint:
         answer = None if is_checked else self.refuse(head, arrival)
         if answer is not None:
             return answer
+        offer = read_offer(head)
+        assert isinstance(offer, Offer)
+        agreed = self.agree(offer.subprotocols, principal)
+        if isinstance(agreed, Answer):
+            return agreed
+        is_deflated = self._is_deflate_agreed and offer.takes_deflate
+        headers = accept_headers(offer, agreed.subprotocol, is_deflated=is_deflated)
+        return Upgrade(headers, agreed.subprotocol, is_deflated, agreed.seat)
+
+    # Where somebody else reads the handshake, and answers it
+
+    def refuse_sender(self, head: RequestHead, arrival: Arrival = ANYWHERE) -> Answer | None:
+        """Return the answer to whoever may not ask, `None` for one who may."""
+        return self._guard.refuse(head, arrival)
+
+    def agree(self, offered: Sequence[str], principal: str | None) -> Upgrade | Answer:
+        """Agree to a handshake without a look at it.
+
+        Args:
+            offered: the subprotocols.
+            principal: who asks.
+        """
         if self.is_draining:
             return _busy("the server is shutting down")
         seat = self._seats.take(principal)
         if seat is None:
             return _busy("too many connections" if principal is None else "too many connections of this caller")
-        offer = read_offer(head)
-        assert isinstance(offer, Offer)
-        # "MUST be offered to be chosen"; the client's first choice, for all of ours are one.
-        chosen = next((name for name in offer.subprotocols if name in self._subprotocols), None)
-        is_deflated = self._is_deflate_agreed and offer.takes_deflate
-        return Upgrade(accept_headers(offer, chosen, is_deflated=is_deflated), chosen, is_deflated, seat)
+        # It must have been offered to be chosen; the client's first choice, for all of ours are one.
+        chosen = next((name for name in offered if name in self._subprotocols), None)
+        return Upgrade([], chosen, False, seat)
 
 
 def _busy(why: str) -> Answer:

@@ -52,7 +52,7 @@ async def test_both_forms_of_a_call_and_the_aliases_of_its_keywords() -> None:
         for _ in range(2):
             assert (await free.call_tool(config, "add", {"a": 1, "b": 2}))["sum"] == 3
         assert (await free.call_tool(server_config=config, tool_name="add", arguments={"a": 1}))["sum"] == 1
-        assert len(free._others) == 1 and len(server.sessions) == 1
+        assert len(free._pool.clients) == 1 and len(server.sessions) == 1
         with pytest.raises(TransportError, match="no connection"):
             await free.list_tools()
         with pytest.raises(ToolError, match="cannot call 'add': url: a URL starts with http://"):

@@ -161,10 +161,10 @@ async def test_servers_can_be_named_in_the_call_by_their_url() -> None:
     async with serving() as web, MCPClient() as client:
         for _ in range(2):
             assert (await client.call_tool(web.url, "echo", {"message": "hi"})).text == "hi"
-        assert len(client._others) == 1
+        assert len(client._pool.clients) == 1
         config = {"url": web.url, "headers": {"X-Token": "1"}}
         assert (await client.call_tool(server_config=config, tool_name="echo", arguments={"message": "x"})).text == "x"
-        assert len(client._others) == 2
+        assert len(client._pool.clients) == 2
 
 
 async def test_the_synchronous_client_takes_urls() -> None:

@@ -312,6 +312,40 @@ async def test_a_thousand_that_ask_the_same_at_once_share_one_run(revision: str,
     assert runs == 1
 
 
+async def test_the_end_of_the_first_is_not_that_of_those_who_wait(revision: str, join: Join) -> None:
+    server = make()
+    started = [anyio.Event(), anyio.Event()]
+    release = anyio.Event()
+    runs: list[int] = []
+
+    @server.tool(cache_ttl=60)
+    async def slow() -> str:
+        runs.append(1)
+        started[len(runs) - 1].set()
+        await release.wait()
+        return f"run {len(runs)}"
+
+    async with join(server, revision) as first, join(server, revision) as second:
+        results: list[str] = []
+
+        async def follow() -> None:
+            results.append((await second.call_tool("slow")).text)
+
+        with anyio.fail_after(5):
+            async with anyio.create_task_group() as group:
+                async with anyio.create_task_group() as leading:
+                    leading.start_soon(first.call_tool, "slow")
+                    await started[0].wait()
+                    for _ in range(3):
+                        group.start_soon(follow)
+                    await anyio.wait_all_tasks_blocked()
+                    leading.cancel_scope.cancel()
+                await started[1].wait()
+                release.set()
+    assert results == ["run 2"] * 3
+    assert len(runs) == 2
+
+
 async def test_arguments_that_cannot_be_read_are_refused_as_ever(revision: str, join: Join) -> None:
     server = make(enable_metrics=True)
     server.tool(name="act", cache_ttl=60)(lambda a=1: a)

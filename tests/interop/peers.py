@@ -19,7 +19,7 @@ import pytest
 
 from conformance.install import Unavailable, install_packages
 
-__all__ = ["everything_command", "inspector_command", "mcp_python", "node_command"]
+__all__ = ["autobahn_command", "everything_command", "inspector_command", "mcp_python", "node_command"]
 
 HOME = Path(__file__).parents[2] / ".peers"
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -62,6 +62,33 @@ def node_command(script: str) -> list[str]:
         with suppress(FileExistsError):  # another run was faster
             link.symlink_to(SCRIPTS, target_is_directory=True)
     return [_npm().node, "--preserve-symlinks", "--preserve-symlinks-main", str(link / script)]
+
+
+def autobahn_command(mode: str, spec: Path) -> list[str]:
+    """Return the command line of the Autobahn test suite, which needs a Python 2.7."""
+    python = _python2()
+    place = _built("autobahn-25.10.1", lambda place: _install_autobahn(python, place))
+    # A folder, not an environment: `virtualenv` is not at hand. Its `.pth` files count all the same.
+    start = f"import site; site.addsitedir({str(place)!r}); from autobahntestsuite.wstest import run; run()"
+    return [python, "-u", "-c", start, "-m", mode, "-s", str(spec), "-u", "0"]
+
+
+@cache
+def _python2() -> str:
+    homes = sorted(Path.home().glob(".pyenv/versions/2.7.*/bin/python"))
+    for found in [shutil.which("python2.7"), *map(str, homes)]:
+        # What pyenv puts on the path may be nothing but the wish for an interpreter.
+        if (
+            found
+            and subprocess.run([found, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
+        ):
+            return found
+    pytest.skip("the Autobahn test suite needs a Python 2.7 with pip, and there is none")
+
+
+def _install_autobahn(python: str, place: Path) -> None:
+    package = "autobahntestsuite==25.10.1"
+    _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(place), package])
 
 
 class _Packages(NamedTuple):

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Any
 
 import anyio
 import pytest
 
+from kailash.adapters.http_url import parse_url
 from kailash.errors import MCPError, MCPErrorCode, RateLimitError
 from kailash.mcp_client import MCPClient
 from kailash.mcp_server import Context, MCPServer
+from kailash.mcp_server.auth import APIKeyAuth
+from tests.api.webserver import served
 from tests.redis import RedisServer, redis_server, redis_url
+from tests.transports.peer import Peer
 
 __all__ = ["redis_server", "redis_url"]
 
@@ -132,3 +137,28 @@ async def test_a_call_that_is_withdrawn_while_it_asks_redis_harms_nobody(redis_s
             await client.call_tool("weather", {"city": "Kyiv"})
         redis_server.thaw()
         assert (await client.call_tool("weather", {"city": "Kyiv"}))["city"] == "Kyiv"
+
+
+LIMITED = {"limited-key": {"user_id": "ada", "permissions": [], "rate_limit": {"requests": 4, "window": 600}}}
+
+
+async def test_a_keys_own_rate_is_shared(redis_server: RedisServer) -> None:
+    statuses: list[int] = []
+    async with contextlib.AsyncExitStack() as stack:
+        ports = []
+        for name in ("one", "two"):
+            server = make(redis_server.url, [], name, auth_provider=APIKeyAuth(LIMITED))
+            ports.append(parse_url(await stack.enter_async_context(served(server))).port)
+        for number in range(6):
+            peer = await Peer.connect(ports[number % 2])
+            await peer.modern("tools/list", {}, "X-API-Key: limited-key")
+            status, head, _ = await peer.response()
+            statuses.append(status)
+            await peer.close()
+        assert statuses == [200] * 4 + [429] * 2
+        assert int(head["retry-after"]) > 100
+        redis_server.stop()
+        peer = await Peer.connect(ports[0])
+        await peer.modern("tools/list", {}, "X-API-Key: limited-key")
+        assert (await peer.response())[0] == 429
+        await peer.close()

@@ -20,7 +20,6 @@ from kailash.mcp_server import MCPServer
 from kailash.mcp_server.errors import AuthenticationError
 from kailash.mcp_server.transports import WebSocketServerTransport
 from kailash.mcp_server.web_options import HTTPOptions
-from tests.requirements import rule
 from tests.security.site import Tools
 
 from .wspeer import META, WSPeer, call, frame, handshake, start
@@ -328,7 +327,6 @@ CASES: dict[str, tuple[bytes, int]] = {
 }
 
 
-@rule(1)
 @pytest.mark.parametrize("name", CASES)
 async def test_a_fault_ends_the_connection_with_its_code(name: str) -> None:
     wire, code = CASES[name]

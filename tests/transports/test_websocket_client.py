@@ -451,6 +451,28 @@ async def test_block_12_as_written() -> None:
     assert (ws_server.host, ws_server.port) == ("0.0.0.0", 3001)
 
 
+async def test_block_14_as_written() -> None:
+    client = MCPClient()
+    said: list[str] = []
+    try:
+        async with client:
+            await client.call_tool(f"ws://127.0.0.1:{_free_port()}/mcp", "process", {"data": "test"})
+    except TransportError as e:
+        if "connection" in str(e).lower():
+            said.append(f"Connection failed: {e}")
+    except ConnectionError as e:
+        said.append(f"WebSocket connection error: {e}")
+    assert said and said[0].startswith("Connection failed: ")
+
+
+async def test_a_server_may_be_named_in_each_call() -> None:
+    site = tools()
+    async with serving(site.server) as port, MCPClient() as client:
+        for _ in range(3):
+            found = await client.call_tool(f"ws://127.0.0.1:{port}/mcp", "echo", {"message": "hi"})
+            assert found.text == "hi" and len(site.server.sessions) == 1
+
+
 async def test_block_16_as_written() -> None:
     production = {
         "transport": "websocket",

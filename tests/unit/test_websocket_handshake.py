@@ -158,6 +158,16 @@ def test_who_may_not_is_refused_before_anything_else(asked: RequestHead, status:
     assert status_of(asked_of.receive_request(asked, b"", now=0, arrival=HERE)) == status
 
 
+def test_where_somebody_else_reads_the_handshake_only_the_sender_is_judged() -> None:
+    asked_of = endpoint(1)
+    bare = head(without=b"upgrade")
+    assert asked_of.refuse_sender(bare, HERE) is None
+    assert status_of(asked_of.refuse_sender(head((b"origin", b"https://evil.example")), HERE)) == 403
+    agreed = asked_of.agree(["chat", "mcp"], None)
+    assert isinstance(agreed, Upgrade) and agreed.subprotocol == "mcp"
+    assert status_of(asked_of.agree([], "ada")) == 503
+
+
 def test_a_wrong_version_is_told_the_right_one() -> None:
     answer = endpoint().refuse(instead(b"sec-websocket-version", b"8"), HERE)
     assert answer is not None
