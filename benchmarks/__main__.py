@@ -11,6 +11,7 @@ from . import (
     bench_http,
     bench_payloads,
     bench_pipeline,
+    bench_pool,
     bench_sessions,
     bench_sharing,
     bench_sse,
@@ -24,6 +25,7 @@ from .subjects import AGAINST, servers
 QUESTIONS = (
     "engine",
     "pipeline",
+    "pool",
     "sharing",
     "stdio",
     "startup",
@@ -96,6 +98,9 @@ def main() -> int:
     if "pipeline" in chosen:
         tell("pipeline")
         figures += bench_pipeline.run(options.rounds)
+    if "pool" in chosen:
+        tell("pool")
+        figures += bench_pool.run(options.rounds)
     if "sharing" in chosen:
         tell("sharing")
         figures += bench_sharing.run(options.rounds)

@@ -11,6 +11,7 @@ __all__ = ["HTTPURL", "parse_url"]
 _PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HOST = re.compile(r"[0-9A-Za-z._-]+")
+_BRACKETED = re.compile(r"\[[^\[\]]*\](?::[0-9]*)?")
 _ADDRESS = re.compile(r"[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._-]+)?")
 # What a target may hold besides letters and digits; whatever is percent-encoded stays as it is.
 _SAFE = "/%:@!$&'()*+,;=~-._?[]"
@@ -91,8 +92,9 @@ def parse_url(text: str, schemes: tuple[str, str] = ("http", "https")) -> HTTPUR
         raise ValueError('a URL with user or password in it: send them as a header instead, with "headers"')
     if not host:
         raise ValueError("a URL without a host")
-    if ":" in host:
-        if not _ADDRESS.fullmatch(host):
+    if ":" in host or "[" in parts.netloc:
+        # What stands between the bracket and the port is overlooked by `urlsplit`, and may be read by others.
+        if not _BRACKETED.fullmatch(parts.netloc) or not _ADDRESS.fullmatch(host):
             raise ValueError("a URL with a bad IPv6 address")
     elif not _HOST.fullmatch(host):
         try:

@@ -343,7 +343,7 @@ class MCPClient:
             "task": task,
         }
         if server is not None:
-            held = await self._pool.take(self._pool.config_of(server))
+            held = await self._pool.take(server)
             try:
                 return await held.client.call_tool(tool, given, **options)  # type: ignore[no-any-return]
             finally:

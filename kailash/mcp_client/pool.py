@@ -8,6 +8,7 @@
 | none                            | none, all in use           | `WAIT` until one is free                    |
 """
 
+import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from enum import Enum
@@ -132,7 +133,7 @@ class ServerPool:
         self.websocket_hits = self.websocket_misses = 0
         self._make = make
         self._held: dict[Held, None] = {}
-        self._configs: dict[str, ClientConfig] = {}
+        self._known: dict[str, tuple[ClientConfig, Hashable]] = {}
         self._waiting: deque[Any] = deque()
         self._timer: Any = None
 
@@ -151,28 +152,27 @@ class ServerPool:
         live = (held.client for held in self._held if _is_websocket(held.client) and held.client.is_connected)
         return {(client.config.endpoint, number): client for number, client in enumerate(live)}
 
-    def config_of(self, server: Any) -> ClientConfig:
-        """Read what names a server in a call.
-
-        Raises:
-            TypeError, ValueError: it names none.
-        """
+    def _read(self, server: Any) -> tuple[ClientConfig, Hashable]:
+        """Return the config that names a server in a call, and its key."""
         if not isinstance(server, str):
-            return ClientConfig.of(server)
-        config = self._configs.get(server)
-        if config is None:
-            if len(self._configs) >= _MOST_CONFIGS:
-                self._configs.clear()
-            config = self._configs[server] = ClientConfig.of(server)
-        return config
+            config = ClientConfig.of(server)
+            return config, config.key
+        known = self._known.get(server)
+        if known is None:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            config = ClientConfig.of(server)
+            known = self._known[server] = (config, config.key)
+        return known
 
-    async def take(self, config: ClientConfig) -> Held:
-        """Return a connection for a call, to be given back with `give_back`.
+    async def take(self, server: Any) -> Held:
+        """Return a connection to a server for a call, to be given back with `give_back`.
 
         Raises:
+            TypeError, ValueError: it names no server.
             TransportError: all are in use, and none became free in time.
         """
-        key = config.key
+        config, key = self._read(server)
         while True:
             action, held = decide(self._held, key, self.rules)
             if action is Action.WAIT:
@@ -219,14 +219,18 @@ class ServerPool:
         held.users -= 1
         if held.users:
             return
-        loop = current_loop()
-        held.idle_since = loop.now()
+        held.idle_since = time.monotonic()
         if not self.rules.keep_alive and held in self._held:
             del self._held[held]
             spawn_owner(held.client.aclose, name="mcp pool: close")
         elif self._timer is None:
-            self._timer = loop.call_at(loop.now() + self.rules.pool_cleanup_interval, self._sweep)
-        self._wake()
+            self._arm(self.rules.pool_cleanup_interval)
+        if self._waiting:
+            self._wake()
+
+    def _arm(self, seconds: float) -> None:
+        loop = current_loop()
+        self._timer = loop.call_at(loop.now() + seconds, self._sweep)
 
     def _wake(self) -> None:
         while self._waiting:
@@ -237,14 +241,13 @@ class ServerPool:
 
     def _sweep(self) -> None:
         self._timer = None
-        loop = current_loop()
-        for held in expired(self._held, loop.now(), self.rules):
+        now = time.monotonic()
+        for held in expired(self._held, now, self.rules):
             del self._held[held]
             spawn_owner(held.client.aclose, name="mcp pool: sweep")
         if self._held:
-            idle = [held.idle_since for held in self._held if not held.users]
-            since = min(idle, default=loop.now())
-            self._timer = loop.call_at(since + self.rules.pool_cleanup_interval, self._sweep)
+            since = min((held.idle_since for held in self._held if not held.users), default=now)
+            self._arm(since + self.rules.pool_cleanup_interval - now)
 
     async def clear(self) -> None:
         """Close every connection; calls under way fail."""
@@ -257,7 +260,7 @@ class ServerPool:
         self._wake()
 
 
-_MOST_CONFIGS = 1024
+_MOST_KNOWN = 1024
 
 
 def _is_websocket(client: "MCPClient") -> bool:

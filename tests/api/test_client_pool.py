@@ -65,7 +65,7 @@ async def test_the_longest_idle_gives_way_and_who_waits_too_long_is_told() -> No
                 async with anyio.create_task_group() as group:
                     group.start_soon(client.call_tool, busy, "hold")
                     await started.wait()
-                    with pytest.raises(TransportError, match="all 1 were in use for 0.2 s") as raised:
+                    with pytest.raises(TransportError, match=r"all 1 were in use for 0\.2 s") as raised:
                         await client.call_tool(one, "name")
                     assert raised.value.retryable
                     group.start_soon(_release_soon, client, release)

@@ -262,7 +262,9 @@ def urls(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     with suppress(ValueError):
         url = parse_url(text)
-        assert parse_url(url.text) == url
+        again = parse_url(url.text)
+        # The zone of an address is of this machine alone: it is not in what is sent.
+        assert (again.host, again.port, again.target) == (url.host.partition("%")[0], url.port, url.target)
         assert not any(character in url.text for character in "\r\n\0 ")
 
 

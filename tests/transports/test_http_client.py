@@ -617,6 +617,7 @@ def test_urls_are_read(text: str, shown: str, target: str) -> None:
         ("http://ho st/", "bad host name"),
         ("http://host/\r\nX: y", "control character"),
         ("http://[::1/", "not a URL"),
+        ("http://[::1]evil.example/", "a bad IPv6 address"),
         ("http://a..b\N{SNOWMAN}/", "bad host name"),
     ],
 )

@@ -427,42 +427,7 @@ async def test_subscriptions_are_renewed_when_the_connection_is() -> None:
     await there.stop()
 
 
-# The seed document
-
-
-async def test_block_12_as_written() -> None:
-    basic = {"transport": "websocket", "url": "ws://localhost:8080/ws"}
-    pooled = {
-        "transport": "websocket",
-        "url": "wss://api.example.com/mcp",
-        "connection_pool_config": {"max_connections": 10, "connection_timeout": 30.0, "pool_cleanup_interval": 300},
-        "ping_interval": 20.0,
-        "ping_timeout": 20.0,
-    }
-    for config in (basic, pooled):
-        assert MCPClient(config).validate()["valid"]
-    ws_transport = WebSocketTransport(
-        url="wss://secure.example.com/mcp", subprotocols=["mcp-v1"], ping_interval=20.0, ping_timeout=20.0
-    )
-    assert MCPClient(ws_transport).validate()["valid"]
-    ws_server = WebSocketServerTransport(
-        host="0.0.0.0", port=3001, ping_interval=20.0, ping_timeout=20.0, max_message_size=10 * 1024 * 1024
-    )
-    assert (ws_server.host, ws_server.port) == ("0.0.0.0", 3001)
-
-
-async def test_block_14_as_written() -> None:
-    client = MCPClient()
-    said: list[str] = []
-    try:
-        async with client:
-            await client.call_tool(f"ws://127.0.0.1:{_free_port()}/mcp", "process", {"data": "test"})
-    except TransportError as e:
-        if "connection" in str(e).lower():
-            said.append(f"Connection failed: {e}")
-    except ConnectionError as e:
-        said.append(f"WebSocket connection error: {e}")
-    assert said and said[0].startswith("Connection failed: ")
+# Servers named in calls
 
 
 async def test_a_server_may_be_named_in_each_call() -> None:
@@ -471,21 +436,3 @@ async def test_a_server_may_be_named_in_each_call() -> None:
         for _ in range(3):
             found = await client.call_tool(f"ws://127.0.0.1:{port}/mcp", "echo", {"message": "hi"})
             assert found.text == "hi" and len(site.server.sessions) == 1
-
-
-async def test_block_16_as_written() -> None:
-    production = {
-        "transport": "websocket",
-        "url": "wss://secure-api.example.com/mcp",
-        "ping_interval": 30.0,
-        "ping_timeout": 10.0,
-        "allow_localhost": False,
-        "skip_security_validation": False,
-    }
-    development = {
-        "transport": "websocket",
-        "url": "ws://localhost:3001/mcp",
-        "allow_localhost": True,
-        "skip_security_validation": True,
-    }
-    assert MCPClient(production).validate()["valid"] and MCPClient(development).validate()["valid"]

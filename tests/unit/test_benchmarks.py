@@ -11,6 +11,7 @@ from benchmarks import (
     bench_http,
     bench_payloads,
     bench_pipeline,
+    bench_pool,
     bench_sessions,
     bench_sharing,
     bench_sse,
@@ -38,6 +39,7 @@ def _startup() -> list[Figure]:
 SMALL: dict[str, Callable[[], list[Figure]]] = {
     "engine": lambda: bench_engine.run(1),
     "pipeline": lambda: bench_pipeline.run(1),
+    "pool": lambda: bench_pool.run(1, calls=64),
     "sharing": lambda: bench_sharing.run(1, calls=64),
     "stdio": _stdio,
     "startup": _startup,
