@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TEST ?= tests
 
-.PHONY: help demo test check fmt lint types unit fuzz bench conformance wheel clean
+.PHONY: help demo test check fmt lint types unit fuzz bench conformance soak wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -50,6 +50,9 @@ fuzz: .venv/.dev  ## state machines and parsers, 2,000 examples each
 
 bench: .venv/.dev  ## the benchmark table, with peers and floors
 	$(BIN)/python -m benchmarks
+
+soak: .venv/.dev  ## mixed clients on every transport for a minute
+	$(BIN)/python -m tests.soak --seconds 60
 
 conformance: .venv/.dev  ## the official conformance suite against our server and our client
 	$(BIN)/python -m conformance.official

@@ -33,7 +33,7 @@ from protocol.types import (
     Tool,
 )
 
-from ..errors import ToolError, TransportError
+from ..errors import MCPError, RequestTimeoutError, ToolError, TransportError
 from ..resilience.retry import RetryStrategy, make_strategy
 from ..telemetry import Tracing, open_tracing
 from .calls import Calls
@@ -346,6 +346,9 @@ class MCPClient:
             held = await self._pool.take(server)
             try:
                 return await held.client.call_tool(tool, given, **options)  # type: ignore[no-any-return]
+            except BaseException as error:
+                held.is_spoiled = not isinstance(error, MCPError) or isinstance(error, RequestTimeoutError)
+                raise
             finally:
                 self._pool.give_back(held)
         if self._connection is None and self.config is not None and self.config.problems():

@@ -90,6 +90,8 @@ class Held(Struct, eq=False):
     client: Any = None
     users: int = 0
     idle_since: float = 0.0
+    is_spoiled: bool = False
+    """A call on it was given up, and its answer may still come."""
 
 
 class Action(Enum):
@@ -220,7 +222,9 @@ class ServerPool:
         if held.users:
             return
         held.idle_since = time.monotonic()
-        if not self.rules.keep_alive and held in self._held:
+        # What is one caller's at a time goes to the next as clean as a new one.
+        is_unclean = held.is_spoiled and self.rules.exclusive
+        if (is_unclean or not self.rules.keep_alive) and held in self._held:
             del self._held[held]
             spawn_owner(held.client.aclose, name="mcp pool: close")
         elif self._timer is None:

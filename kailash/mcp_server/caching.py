@@ -139,11 +139,16 @@ class EntryCache:
             follower(prepared)
 
     async def once(
-        self, request: Request, permissions: frozenset[str] | None, run: Callable[[], Awaitable[Any]]
+        self,
+        request: Request,
+        permissions: frozenset[str] | None,
+        run: Callable[[], Awaitable[Any]],
+        is_private: Callable[[], bool],
     ) -> Prepared:
         """Return the kept result, or run and keep; whoever asks meanwhile waits for the same run.
 
-        When that run fails or is cancelled, the next in line runs itself: one caller's end is not another's.
+        When that run fails or is cancelled, the next in line runs itself: one caller's end is not another's. So it is
+        when the result turns out to be one caller's own (`is_private`).
         """
         loop = current_loop()
         while True:
@@ -163,10 +168,12 @@ class EntryCache:
         prepared = None
         try:
             prepared = Prepared(await run())
-            self.put(key, prepared)
+            if not is_private():
+                self.put(key, prepared)
             return prepared
         finally:
-            self.land(key, prepared if prepared is not None and not _is_error(prepared) else None)
+            is_shared = prepared is not None and not _is_error(prepared) and not is_private()
+            self.land(key, prepared if is_shared else None)
 
     def knows(self, name: str) -> bool:
         """Tell whether some of its results may be known by a name."""

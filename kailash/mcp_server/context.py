@@ -468,6 +468,11 @@ class Context:
         """Take what an earlier run of the same handler was told."""
         self._ledger, self._answered, self._is_stateless = earlier.told()
 
+    @property
+    def has_asked(self) -> bool:
+        """Tell whether the client has answered something."""
+        return bool(self._answered or (self._ledger is not None and self._ledger.answers))
+
     def needed(self) -> tuple[dict[str, InputRequest], bytes]:
         """Return the open questions and the state to seal."""
         return self._wanted, model.encode(self._read_ledger())

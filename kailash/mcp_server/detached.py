@@ -34,6 +34,7 @@ class Run:
         "context",
         "entry",
         "handle",
+        "is_private",
         "loop",
         "passage",
         "progress",
@@ -57,6 +58,8 @@ class Run:
         self.thread = threading.get_ident()
         self.context: TaskContext
         self.handle: Any = None
+        self.is_private = False
+        """Its result holds what this client answered, and is kept for nobody else."""
         self.passage: Passage | None = None
         """What is told of the end."""
         self.timer: Any = None
@@ -190,6 +193,7 @@ class TaskContext(Context):
             answer = self._recall(question, key)[2]
             if answer is not None:
                 return answer
+        self._run.is_private = True
         return await self._runner.ask(self._run, question, key or question.method.partition("/")[0])
 
 

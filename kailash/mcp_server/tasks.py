@@ -256,6 +256,7 @@ class TaskRunner:
             run.context.span = None if passage is None else passage.span
             if earlier is not None:
                 run.context.inherit(earlier)
+                run.is_private = earlier.has_asked
             self._runs[record.task_id] = run
             if ttl is not None:
                 ends_at = record.created + ttl
@@ -325,7 +326,9 @@ class TaskRunner:
             return entry.finish(value, request)
 
         cache = self.server.policies.cache_of(entry)
-        return await (call() if cache is None else cache.once(request, run.session.identity.permissions, call))
+        if cache is None or run.is_private:
+            return await call()
+        return await cache.once(request, run.session.identity.permissions, call, lambda: run.is_private)
 
     def _settle(self, run: Run, cause: BaseException | None = None, **outcome: Any) -> None:
         with self._lock:

@@ -92,6 +92,22 @@ async def test_what_is_idle_is_swept_and_what_is_not_kept_alive_is_closed_at_onc
             assert client._pool.clients == []
 
 
+async def test_a_call_that_was_given_up_spoils_a_connection_that_is_one_callers_at_a_time() -> None:
+    for exclusive in (True, False):
+        async with serving() as web, MCPClient(connection_pool_config={"exclusive": exclusive}) as client:
+            assert (await client.call_tool(web.url, "echo", {"message": "x"})).text == "x"
+            [first] = client._pool.clients
+            with anyio.fail_after(10):
+                async with anyio.create_task_group() as group:
+                    group.start_soon(client.call_tool, web.url, "wait")
+                    await web.started.wait()
+                    group.cancel_scope.cancel()
+            web.release.set()
+            assert (await client.call_tool(web.url, "echo", {"message": "y"})).text == "y"
+            [second] = client._pool.clients
+            assert (second is first) is not exclusive
+
+
 async def test_a_dead_connection_is_replaced() -> None:
     async with MCPClient() as client:
         async with serving() as web:

@@ -508,6 +508,28 @@ async def test_a_task_waits_for_its_turn_and_its_place_is_free_when_it_ends(revi
         assert (await client.call_tool("work", {"number": 5})).text == "5"
 
 
+async def test_a_task_that_asks_keeps_its_result_for_nobody_else(revision: str, join: Join) -> None:
+    server = make()
+
+    @server.tool(task="optional", cache_ttl=60, task_poll_interval=0.05)
+    async def consent(ctx: Context) -> str:
+        return (await ctx.elicit("may I?")).action
+
+    async def accept(params: Any) -> dict[str, Any]:
+        return {}
+
+    async def decline(params: Any) -> None:
+        return None
+
+    answers = []
+    for handler in (accept, decline):
+        async with join(server, revision, tasks=True, elicitation_handler=handler) as client:
+            with anyio.fail_after(5):
+                task = await client.start_task("consent")
+                answers.append((await task.result()).text)
+    assert answers[0] == "accept" and answers[1] != "accept"
+
+
 async def test_a_cached_task_shares_the_kept_result(revision: str, join: Join) -> None:
     server = make()
     runs: list[int] = []
