@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 TEST ?= tests
 
-.PHONY: help demo test check fmt lint types unit fuzz bench conformance soak wheel clean
+.PHONY: help demo test check fmt lint types unit fuzz bench conformance judge soak wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -56,6 +56,10 @@ soak: .venv/.dev  ## mixed clients on every transport for a minute
 
 conformance: .venv/.dev  ## the official conformance suite against our server and our client
 	$(BIN)/python -m conformance.official
+
+judge: .venv/.dev  ## our own judge against our server, on stdio and HTTP
+	$(BIN)/python -m conformance server --strict --command "$(BIN)/python -m conformance.targets.ours.server --stdio" \
+		--serve "$(BIN)/python -m conformance.targets.ours.server --port {port}"
 
 wheel: .venv/.dev  ## build the wheel
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

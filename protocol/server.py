@@ -133,10 +133,11 @@ class ServerEngine(Engine):
                     request_id, method, params, context, self.principal, request_meta.progress_token, batch=batch
                 )
                 self._requests[request_id] = request
-                if batch is not None and batch.id is None:
-                    batch.id = request_id
                 answer = _BUILT_IN.get(method)
                 if answer is None:
+                    # One that is answered at once cannot stand for the batch: it is gone when the reply is routed.
+                    if batch is not None and batch.id is None:
+                        batch.id = request_id
                     self._events.append(request)
                 else:
                     answer(self, request)

@@ -1,4 +1,4 @@
-"""The client: connects to the URL it is given and does what the scenario, named by the environment, calls for.
+"""The client: connects to a URL, or a server that a command starts, and does what the scenario calls for.
 
 `MCP_CONFORMANCE_SCENARIO` is the scenario, `MCP_CONFORMANCE_PROTOCOL_VERSION` the revision to speak, and
 `MCP_CONFORMANCE_CONTEXT` JSON with what some scenarios hand over. Many clients start at once, so little is imported.
@@ -82,15 +82,18 @@ def fill_in(form: Any) -> dict[str, Any]:
     return _filled(form.requested_schema)
 
 
-async def run(url: str) -> None:
-    """Connect and do what the scenario calls for."""
+async def run(address: list[str]) -> None:
+    """Connect, to a URL or to a server that a command starts, and do what the scenario calls for."""
     scenario = os.environ.get("MCP_CONFORMANCE_SCENARIO", "")
     for prefix, reason in _LATER.items():
         if scenario.startswith(prefix):
             sys.exit(f"{scenario}: {reason}")
     version = os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION")
+    server: dict[str, Any] = {"transport": "http", "url": address[0]}
+    if not address[0].startswith("http"):
+        server = {"transport": "stdio", "command": address[0], "args": address[1:]}
     client = MCPClient(
-        {"transport": "http", "url": url},
+        server,
         revisions=None if version is None else [version],
         elicitation_handler=fill_in,
         sampling_handler=lambda question: "an answer",
@@ -101,4 +104,4 @@ async def run(url: str) -> None:
 
 
 if __name__ == "__main__":
-    anyio.run(run, sys.argv[1])
+    anyio.run(run, sys.argv[1:])

@@ -197,6 +197,18 @@ def test_a_batch_is_answered_by_one_array() -> None:
     assert not session.state.is_busy
 
 
+@rule(12)
+def test_a_batch_whose_first_member_is_answered_at_once_waits_for_the_others() -> None:
+    """The transcript that showed it: [ping, notification, tools/list] was never answered."""
+    server = Server()
+    session = Session(server, R2025_03)
+    reply = session.post([request(2, "ping"), notification("notifications/roots/list_changed"), tool(3)])
+    assert reply.status is None
+    server.answer(reply, SOME_TEXT, server.take(Request))
+    assert reply.status == 200 and [each["id"] for each in reply.json] == [2, 3]
+    assert not session.state.is_busy
+
+
 def test_messages_about_members_of_a_batch_go_to_the_batch() -> None:
     server = Server()
     session = Session(server, R2025_03)

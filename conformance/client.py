@@ -1,0 +1,115 @@
+"""Judging clients: a scripted server for each scenario, and the client run against it, whose messages are watched."""
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .check import Outcome
+from .clientmonitor import ClientMonitor
+from .requirements import Revision, revisions
+from .runner import CannotRun, Options, choose, chosen_revisions
+from .scenario import Scenario, Trial, run_scenario
+from .scripted import ScriptedServer
+from .wire import Tap
+
+__all__ = ["ClientTarget", "ClientTrial", "judge_client"]
+
+
+@dataclass(slots=True)
+class ClientTarget:
+    """A client under test: a command that the address of a server is appended to."""
+
+    command: str
+    tap: Tap
+
+
+class ClientTrial(Trial):
+    """One run of a scenario with a client."""
+
+    target: Any
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.stderr = ""
+        self.status: int | None = None
+        self._servers: list[ScriptedServer] = []
+
+    async def serve(self) -> ScriptedServer:
+        """Start a scripted server, sound until the scenario changes it."""
+        server = ScriptedServer(
+            self.revision, self.transport, ClientMonitor(self.observe), self.transcript, self.target.tap
+        )
+        await server.start()
+        self._servers.append(server)
+        return server
+
+    async def run_client(self, server: ScriptedServer, *, until: float = 8.0, **env: str) -> int | None:
+        """Run the client against a server and return its exit status; `None` if it had to be stopped."""
+        more = {
+            "MCP_CONFORMANCE_SCENARIO": self.scenario.id,
+            "MCP_CONFORMANCE_PROTOCOL_VERSION": self.revision.name,
+            **env,
+        }
+        given = {name: value for name, value in {**os.environ, **more}.items() if value}
+        quiet, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+        command = f"exec {self.target.command} {server.address}"
+        process = await asyncio.create_subprocess_shell(command, stdin=quiet, stdout=quiet, stderr=pipe, env=given)
+        try:
+            _, errors = await asyncio.wait_for(process.communicate(), until)
+            self.status = process.returncode
+            self.stderr = errors.decode("utf-8", "replace")
+        except TimeoutError:
+            self.transcript.add("-", "judge", f"the client still ran after {until:g} s and was stopped")
+            self.status = None
+        finally:
+            if process.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+                await process.wait()
+        self.transcript.add("-", "client", f"exit status {self.status}; {self.stderr[-300:]}")
+        return self.status
+
+    async def close(self, *, is_sound: bool) -> None:
+        """Stop the servers."""
+        for server in self._servers:
+            await server.close()
+
+
+async def judge_client(
+    command: str,
+    options: Options,
+    ended: Callable[[Outcome, int, int], None] = lambda *_: None,
+    tap: Tap | None = None,
+) -> tuple[list[Outcome], list[str]]:
+    """Judge a client and return what was found, and remarks about what was not tried.
+
+    Raises:
+        CannotRun: there is nothing to run.
+    """
+    target = ClientTarget(command, tap or Tap())
+    transports = options.transports or ("stdio", "http")
+    scenarios = choose("client", options.scenarios)
+    lanes = [(r, t) for t in transports for r in chosen_revisions(options.revisions) if t in r.transports]
+    work = [(s, r, t) for r, t in lanes for s in scenarios if s.fits(r, t)]
+    if not work:
+        raise CannotRun("no scenario fits these revisions and transports")
+    outcomes: list[Outcome] = []
+    gate = asyncio.Semaphore(max(1, options.jobs))
+
+    async def one(which: Scenario, revision: Revision, transport: str) -> None:
+        async with gate:
+            found = await run_scenario(
+                which, revision, transport, target, options.fixtures, options.timeout, make=ClientTrial
+            )
+            outcomes.append(found)
+            ended(found, len(outcomes), len(work))
+
+    async with asyncio.TaskGroup() as group:
+        for each in work:
+            group.create_task(one(*each))
+    order = {name: index for index, name in enumerate(revisions())}
+    outcomes.sort(key=lambda o: (o.transport, order[o.revision], o.scenario))
+    return outcomes, []

@@ -1,0 +1,1 @@
+"""The scenarios, by the role of the target."""
