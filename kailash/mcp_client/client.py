@@ -343,7 +343,7 @@ class MCPClient:
             "task": task,
         }
         if server is not None:
-            held = await self._pool.take(server)
+            held = self._pool.take(server) or await self._pool.wait(server)
             try:
                 return await held.client.call_tool(tool, given, **options)  # type: ignore[no-any-return]
             except BaseException as error:

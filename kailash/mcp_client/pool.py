@@ -90,6 +90,7 @@ class Held(Struct, eq=False):
     client: Any = None
     users: int = 0
     idle_since: float = 0.0
+    is_websocket: bool = False
     is_spoiled: bool = False
     """A call on it was given up, and its answer may still come."""
 
@@ -151,7 +152,7 @@ class ServerPool:
     @property
     def websockets(self) -> "dict[Hashable, MCPClient]":
         """Those with a live WebSocket, by endpoint and number."""
-        live = (held.client for held in self._held if _is_websocket(held.client) and held.client.is_connected)
+        live = (held.client for held in self._held if held.is_websocket and held.client.is_connected)
         return {(client.config.endpoint, number): client for number, client in enumerate(live)}
 
     def _read(self, server: Any) -> tuple[ClientConfig, Hashable]:
@@ -167,34 +168,46 @@ class ServerPool:
             known = self._known[server] = (config, config.key)
         return known
 
-    async def take(self, server: Any) -> Held:
-        """Return a connection to a server for a call, to be given back with `give_back`.
+    def take(self, server: Any) -> Held | None:
+        """Return a connection to a server for a call, to be given back with `give_back`; `None`: `wait` for it.
 
         Raises:
             TypeError, ValueError: it names no server.
-            TransportError: all are in use, and none became free in time.
         """
         config, key = self._read(server)
-        while True:
-            action, held = decide(self._held, key, self.rules)
-            if action is Action.WAIT:
-                await self._wait(config)
-            elif action is Action.EVICT:
-                assert held is not None
-                del self._held[held]
-                await held.client.aclose()
-            else:
-                break
-        if held is None:
-            held = Held(key, self._make(config))
+        action, held = decide(self._held, key, self.rules)
+        if action is Action.OPEN:
+            held = Held(key, self._make(config), is_websocket=config.transport == "websocket")
             self._held[held] = None
+        elif action is not Action.USE:
+            return None
+        assert held is not None
         held.users += 1
-        if _is_websocket(held.client):
+        if held.is_websocket:
             if held.client.is_connected:
                 self.websocket_hits += 1
             else:
                 self.websocket_misses += 1
         return held
+
+    async def wait(self, server: Any) -> Held:
+        """Return a connection to a server once there is room for it.
+
+        Raises:
+            TransportError: all are in use, and none became free in time.
+        """
+        config, key = self._read(server)
+        while True:
+            action, held = decide(self._held, key, self.rules)
+            if action is Action.EVICT:
+                assert held is not None
+                del self._held[held]
+                await held.client.aclose()
+            elif action is Action.WAIT:
+                await self._wait(config)
+            taken = self.take(server)
+            if taken is not None:
+                return taken
 
     async def _wait(self, config: ClientConfig) -> None:
         waiter = make_waiter(current_loop())
@@ -265,7 +278,3 @@ class ServerPool:
 
 
 _MOST_KNOWN = 1024
-
-
-def _is_websocket(client: "MCPClient") -> bool:
-    return client.config is not None and client.config.transport == "websocket"
