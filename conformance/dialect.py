@@ -6,6 +6,7 @@ a scenario asks it to send it sends, and what comes it keeps.
 
 import asyncio
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -175,7 +176,7 @@ class Pending:
             self.task.cancel()
 
 
-class Conversation:
+class Conversation(ABC):
     """One client of the target, in one revision."""
 
     transport = ""
@@ -203,17 +204,17 @@ class Conversation:
 
     # What differs between transports.
 
-    def start(self, method: str, params: Any = None, **options: Any) -> Pending:
-        raise NotImplementedError
+    @abstractmethod
+    def start(self, method: str, params: Any = None, **options: Any) -> Pending: ...
 
-    async def notify(self, method: str, params: Any = None, **options: Any) -> int | None:
-        raise NotImplementedError
+    @abstractmethod
+    async def notify(self, method: str, params: Any = None, **options: Any) -> int | None: ...
 
-    async def respond(self, message: dict[str, Any]) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def respond(self, message: dict[str, Any]) -> None: ...
 
-    async def close(self) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    async def close(self) -> None: ...
 
     # What does not.
 

@@ -1,5 +1,6 @@
 """Registering what a server offers: the decorators, and taking entries away again."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar, Unpack, overload
 
@@ -17,7 +18,7 @@ __all__ = ["Registration"]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
-class Registration:
+class Registration(ABC):
     """The part of a server to which functions are given."""
 
     registry: Registry
@@ -98,9 +99,9 @@ class Registration:
 
         return bare_or_called(fn, register)
 
+    @abstractmethod
     def _refresh(self) -> None:
         """Show clients to come what is offered by now."""
-        raise NotImplementedError
 
     def _add(self, catalogue: Any, entry: Entry) -> None:
         self.policies.compose(entry)
