@@ -26,8 +26,11 @@ async def a_client_that_never_reads(trial: Trial) -> None:
     if trial.transport == "stdio":
         talk.wire.hear()
         replies = [await each.wait(15) for each in pending]
-        wrong = [reply.show() for reply in replies if reply.result is None]
-        trial.check(4, not wrong, f"of {len(replies)} requests whose answers were read late: {wrong[:1]}")
+        # To refuse some of so many is an answer too.
+        served = [reply for reply in replies if reply.result is not None]
+        trial.check(4, bool(served), f"of {len(replies)} requests whose answers were read late none was served")
+        reply = await talk.request("tools/list")
+        trial.check(4, reply.result is not None, f"after answers that were read late: {reply.show()}")
         return
     other = await trial.open(own=True)
     reply = await other.request("tools/list")
