@@ -57,6 +57,8 @@ class ServerMonitor:
         self._theirs: set[tuple[type, Any]] = set()
         self._progress: dict[tuple[type, Any], float] = {}
         self._streams: dict[str, dict[str, Any]] = {}
+        self._going: set[tuple[type, Any]] = set()
+        """Requests whose answer was a task, which goes on."""
         self._events = 0
         self.expects_odd = False
         """The scenario sent what deserves no usual answer: ids are not compared."""
@@ -173,6 +175,8 @@ class ServerMonitor:
             check(4, True, "the id of the request")
             check(5, self.expects_odd or key not in self._answered, f"request {request_id!r} was answered twice")
             self._answered.add(key)
+            if isinstance(message.get("result"), dict) and "task" in message["result"]:
+                self._going.add(key)
             if "error" in message:
                 check(16, True, "the error names its request")
         if received.where == "get":
@@ -349,7 +353,7 @@ class ServerMonitor:
             for k, r in self._requests.items()
             if ((r.get("params") or {}).get("_meta") or {}).get("progressToken") == token
         ]
-        is_live = not owner or any(k not in self._answered for k in owner)
+        is_live = not owner or any(k not in self._answered or k in self._going for k in owner)
         check(143, is_live, f"progress for the token {token!r} after the answer")
 
     def _logged(

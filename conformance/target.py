@@ -11,7 +11,7 @@ from .dialect import FULL, Conversation, NoAnswer, NotSpoken
 from .fixture import Fixtures
 from .monitor import ServerMonitor
 from .requirements import Revision
-from .scenario import Trial
+from .scenario import Skip, Trial
 from .wire import Broken, HttpWire, PipeWire, Tap, Transcript
 from .wire_ws import WebSocketWire
 
@@ -80,6 +80,7 @@ class ServerTarget:
         if serve and not self.urls:
             self.urls["http"] = "http://127.0.0.1:{port}/mcp"
         self._serve = serve
+        self._templates = dict(self.urls)
         self.tap = tap or Tap()
         self._process: asyncio.subprocess.Process | None = None
         self._shared: dict[str, PipeConversation] = {}
@@ -107,7 +108,7 @@ class ServerTarget:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.urls = {name: each.replace("{port}", str(port)) for name, each in self.urls.items()}
+        self.urls = {name: each.replace("{port}", str(port)) for name, each in self._templates.items()}
         quiet = asyncio.subprocess.DEVNULL
         command = self._serve.replace("{port}", str(port))
         self._process = await asyncio.create_subprocess_shell(
@@ -124,6 +125,31 @@ class ServerTarget:
             else:
                 writer.close()
                 return
+
+    async def twin(self) -> "ServerTarget":
+        """Start another server of the same make, which may be ended.
+
+        Raises:
+            Skip: the target is not started by the judge.
+        """
+        if self._serve is None:
+            raise Skip("the target is not started by the judge, which cannot end it either")
+        other = ServerTarget(serve=self._serve, tap=self.tap)
+        other._templates = dict(self._templates)
+        await other.start()
+        return other
+
+    async def terminate(self, patience: float = 5.0) -> int | None:
+        """Tell what was started to stop, and return its exit status; `None`: it still runs."""
+        process = self._process
+        if process is None:
+            return None
+        if process.returncode is None:
+            process.terminate()
+        try:
+            return await asyncio.wait_for(process.wait(), patience)
+        except TimeoutError:
+            return None
 
     async def open(self, trial: Trial, *, own: bool, options: dict[str, Any]) -> Conversation:
         """Return a conversation: a shared one over stdio unless `own` or special options are asked for."""

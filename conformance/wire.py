@@ -182,6 +182,13 @@ class PipeWire:
         self.transcript.add(">", "stdin", "(closed)")
         process.stdin.close()
 
+    def terminate(self) -> None:
+        """Tell the child to stop, by a signal."""
+        assert self._process is not None
+        self.transcript.add("-", "judge", "SIGTERM")
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
+
     async def wait(self, timeout: float) -> int | None:
         """Return the exit status; `None` if the child still runs after that time."""
         assert self._process is not None
