@@ -12,7 +12,7 @@ import pkgutil
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .check import Check, Outcome, Verdict
@@ -87,6 +87,7 @@ def scenario(
     role: str = "server",
     alone: bool = False,
     seconds: float = 20.0,
+    id: str | None = None,
 ) -> Callable[[Body], Body]:
     """Make a function a scenario; its name is the id and its docstring says what it tries.
 
@@ -97,10 +98,11 @@ def scenario(
         role: whose rules they are: `server` or `client`.
         alone: give it a process of its own over stdio.
         seconds: when it is cut off.
+        id: another name than the function's.
     """
 
     def register(run: Body) -> Body:
-        name = getattr(run, "__name__", "").strip("_").replace("_", "-")
+        name = id or getattr(run, "__name__", "").strip("_").replace("_", "-")
         unknown = [rule for rule in covers if rule not in requirements()]
         if unknown or name in SCENARIOS:
             raise ValueError(f"scenario {name}: unknown rules {unknown}" if unknown else f"two scenarios named {name}")
@@ -134,6 +136,8 @@ class Trial:
         self.fixtures = fixtures
         self.timeout = timeout
         self.transcript = Transcript()
+        for secret, name in getattr(target, "secrets", {}).items():
+            self.transcript.redact.hide(secret, name)
         self.checks: list[Check] = []
         self._passed: set[int] = set()
         self.tried: list[int] = []
@@ -291,7 +295,9 @@ async def run_scenario(
         outcome.note = outcome.note or "the target could not be closed"
     for rule in _undecided(trial, rules):
         trial.skip(rule, "the scenario ended without testing it")
-    outcome.checks = trial.checks
+    redact = trial.transcript.redact
+    outcome.note = redact(outcome.note)
+    outcome.checks = [replace(check, detail=redact(check.detail)) for check in trial.checks]
     outcome.transcript = trial.transcript.lines
     outcome.seconds = time.monotonic() - began
     return outcome
