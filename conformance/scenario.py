@@ -187,6 +187,10 @@ class Trial:
             self.checks.append(Check(rule, verdict, detail, self.transcript.last if line is None else line))
         return False
 
+    def holds(self, rule: int) -> bool:
+        """Tell whether a rule binds the target here."""
+        return requirements()[rule].applies(self.revision, self.transport, self.scenario.role)
+
     def advise(self, rule: int, is_kept: bool, detail: str) -> None:
         """Say whether advice that stands beside a rule is followed: a warning at most."""
         if is_kept:
