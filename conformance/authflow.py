@@ -76,7 +76,8 @@ class Flow:
             raise Skip(f"the client does not try to authorize itself: after 401 it went away{self._last_words()}")
 
     def _last_words(self) -> str:
-        words = self.trial.stderr.strip().splitlines()
+        lines = [line.strip("| +-") for line in self.trial.stderr.splitlines()]
+        words = [line for line in lines if line]
         return f"; it said: {words[-1][-200:]}" if words else ""
 
     # What was asked.
@@ -143,7 +144,7 @@ class Flow:
         secrets = self.realm.tokens
         for each in self.realm.log:
             found = [name for name, value in each.query.items() if name == "access_token" or value in secrets]
-            if found or each.kind == "mcp":
+            if found or (each.kind == "mcp" and secrets):
                 self.trial.check(211, not found, f"{each.show()}: tokens in the query: {', '.join(found) or 'none'}")
         has_begun = False
         for each in self.asked("mcp"):

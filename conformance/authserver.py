@@ -100,7 +100,8 @@ class AuthServer:
         """Subject tokens that may be exchanged."""
         self.key: KeyPair | None = None
         self._codes: dict[str, dict[str, str]] = {}
-        self._refresh: dict[str, tuple[str, set[str]]] = {}
+        self.refresh_tokens: dict[str, tuple[str, set[str]]] = {}
+        """Those that were issued, with the client and the scopes; used ones stay, with no client."""
         self._listening: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
         if trusted:
@@ -302,7 +303,7 @@ class AuthServer:
             told["scope"] = " ".join(sorted(scopes))
         if self.refreshes:
             refresh = self.realm.redact.hide(f"rt-{secrets.token_urlsafe(18)}", "refresh token")
-            self._refresh[refresh] = client_id, scopes
+            self.refresh_tokens[refresh] = client_id, scopes
             told["refresh_token"] = refresh
         return 200, {"Cache-Control": "no-store"}, _json(told)
 
@@ -320,9 +321,11 @@ class AuthServer:
         return set(asked.get("scope", "").split())
 
     def _by_refresh(self, client_id: str, given: dict[str, str]) -> set[str]:
-        owner, scopes = self._refresh.pop(given.get("refresh_token", ""), ("", set()))
+        value = given.get("refresh_token", "")
+        owner, scopes = self.refresh_tokens.get(value, ("", set()))
         if owner != client_id:
             raise Refused("invalid_grant", "an unknown refresh token, or one that was used before")
+        self.refresh_tokens[value] = "", set()
         return scopes
 
     def _by_assertion(self, client_id: str, given: dict[str, str]) -> set[str]:

@@ -10,9 +10,10 @@ _NAMES = (
 )
 _PATTERNS = (
     # In a form or a query; `code` only there, since in JSON it is anything.
-    (re.compile(rf"((?:^|[?&\s\]\"'])(?:{_NAMES}|code)=)[^&\s\"'#]+"), r"\1[redacted]"),
-    (re.compile(rf'(\\?"(?:{_NAMES})\\?"\s*:\s*\\?")[^"\\]+'), r"\1[redacted]"),
-    (re.compile(r"(authorization:\s*(?:(?:basic|bearer|dpop)\s+)?)[^\s,\]\[]+", re.I), r"\1[redacted]"),
+    (re.compile(rf"((?:^|[?&\s\]\"'])(?:{_NAMES}|code)=)(?!\[)[^&\s\"'#]+"), r"\1[redacted]"),
+    (re.compile(rf'(\\?"(?:{_NAMES})\\?"\s*:\s*\\?")(?!\[)[^"\\]+'), r"\1[redacted]"),
+    (re.compile(r"(authorization:\s*(?:basic|bearer|dpop)\s+)[^\s,\]\[]+", re.I), r"\1[redacted]"),
+    (re.compile(r"(authorization:\s*)(?!basic\b|bearer\b|dpop\b)[^\s,\]\[]+", re.I), r"\1[redacted]"),
     (re.compile(r"(\b(?:Bearer|Basic|DPoP)\s+)(?=[\w.~+/-]*\d)[\w.~+/-]{16,}=*"), r"\1[redacted]"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), "[jwt]"),
     (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|$)", re.S), "[private key]"),

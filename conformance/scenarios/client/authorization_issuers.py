@@ -99,6 +99,7 @@ async def authorization_server_migration(trial: ClientTrial) -> None:
     """The server changes its authorization server: what the old one gave is not for the new one."""
     flow, old = await Flow.usual(trial)
     realm = flow.realm
+    old.refreshes = True
     new = await flow.add("as2")
     realm.trusted.remove(new)
 
@@ -111,6 +112,8 @@ async def authorization_server_migration(trial: ClientTrial) -> None:
         return
     shown = [each for each in realm.log if each.place == "as2" and _client_ids(each) & set(old.clients)]
     trial.check(219, not shown, f"a client id of the old server was shown to the new one: {[e.show() for e in shown]}")
+    kept = [each for each in flow.asked("token", "as2") if each.form.get("refresh_token") in old.refresh_tokens]
+    trial.check(219, not kept, f"a refresh token of the old server was shown to the new one {len(kept)} times")
     _stale_tokens(flow, new)
     if not any(each.place == "as2" for each in realm.log):
         if len(flow.asked("mcp")) > 3:
