@@ -183,7 +183,7 @@ class Trial:
         if level == "MAY":
             return False
         verdict = Verdict.FAIL if level == "MUST" else Verdict.WARN
-        if not any(c.rule == rule and c.detail == detail for c in self.checks):
+        if not any(c.rule == rule and c.detail == detail and c.verdict is verdict for c in self.checks):
             self.checks.append(Check(rule, verdict, detail, self.transcript.last if line is None else line))
         return False
 

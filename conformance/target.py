@@ -5,11 +5,12 @@ import socket
 from typing import Any
 
 from .conversations import HttpConversation, PipeConversation
-from .dialect import FULL, Conversation, NoAnswer, NotSpoken
+from .dialect import FULL, Conversation, Locked, NoAnswer, NotSpoken
 from .fixture import Fixtures
 from .monitor import ServerMonitor
 from .requirements import Revision
 from .scenario import Trial
+from .tokens import Tokens
 from .wire import Broken, HttpWire, PipeWire, Tap, Transcript
 
 __all__ = ["ServerTarget"]
@@ -31,15 +32,25 @@ class ServerTarget:
         url: where it serves Streamable HTTP.
         serve: starts it to serve HTTP; `{port}` stands for the port, and `url` may say it too.
         tap: stands on the wire; see `wire.Tap`.
+        tokens: what it demands over HTTP, if it does.
     """
 
     def __init__(
-        self, *, command: str | None = None, url: str | None = None, serve: str | None = None, tap: Tap | None = None
+        self,
+        *,
+        command: str | None = None,
+        url: str | None = None,
+        serve: str | None = None,
+        tap: Tap | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self.command = command
         self.url = url
         self._serve = serve
         self.tap = tap or Tap()
+        self.tokens = tokens or Tokens()
+        self.is_locked = False
+        """It let nobody in."""
         self._process: asyncio.subprocess.Process | None = None
         self._shared: dict[str, PipeConversation] = {}
         self.spoken: set[tuple[str, str]] = set()
@@ -49,6 +60,11 @@ class ServerTarget:
     def transports(self) -> tuple[str, ...]:
         """The transports it can be judged over."""
         return (*(("stdio",) if self.command else ()), *(("http",) if self.url or self._serve else ()))
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What no transcript shows, and what it shows instead."""
+        return self.tokens.secrets
 
     async def start(self) -> None:
         """Start what serves HTTP and wait until it answers.
@@ -114,7 +130,7 @@ class ServerTarget:
     async def _open_http(self, trial: Trial, options: dict[str, Any]) -> HttpConversation:
         if self.url is None:
             raise NotSpoken("no URL was given")
-        wire = HttpWire(self.url, self.tap)
+        wire = HttpWire(self.url, self.tap, self.tokens.good)
         made = HttpConversation(wire, trial.revision, trial.monitor(), trial.transcript, trial.timeout)
         await _begin(made, options)
         return made
@@ -132,7 +148,9 @@ class ServerTarget:
         transcript = Transcript()
         monitor = ServerMonitor(lambda rule, is_kept, detail, line=None: is_kept)
         if transport == "http":
-            return HttpConversation(HttpWire(self.url or "", self.tap), revision, monitor, transcript, timeout)
+            return HttpConversation(
+                HttpWire(self.url or "", self.tap, self.tokens.good), revision, monitor, transcript, timeout
+            )
         wire = self.make_wire(transcript)
         await wire.open()
         made = PipeConversation(wire, revision, monitor, transcript, timeout)
@@ -145,6 +163,7 @@ class ServerTarget:
         try:
             await made.open()
         except NotSpoken as reason:
+            self.is_locked = self.is_locked or isinstance(reason, Locked)
             return str(reason)
         finally:
             if made.has_spoken:

@@ -309,8 +309,10 @@ class Answer:
 class HttpWire:
     """An HTTP endpoint; each request has a connection of its own."""
 
-    def __init__(self, url: str, tap: Tap) -> None:
+    def __init__(self, url: str, tap: Tap, token: str | None = None) -> None:
         parts = urlsplit(url)
+        self.token = token
+        """Comes with each message of a conversation, unless it says another."""
         self.url = url
         self.tap = tap
         self.host = parts.hostname or "127.0.0.1"

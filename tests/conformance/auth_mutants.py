@@ -64,4 +64,25 @@ CLIENTS = [
     Fault("plain endpoints", 224, "auth/insecure-endpoint", "B"),
 ]  # fmt: skip
 
-SERVERS: list[Fault] = []
+SERVERS = [
+    Fault("no metadata", 207, "auth-metadata"),
+    Fault("no authorization server", 207, "auth-metadata", "D"),
+    Fault("another resource", 207, "auth-metadata"),
+    Fault("metadata untold", 207, "auth-metadata", "C"),
+    Fault("offline_access", 207, "auth-metadata"),
+    Fault("forbidden without a token", 208, "auth-missing-token", "D"),
+    Fault("no challenge", 208, "auth-missing-token"),
+    Fault("open to GET", 208, "auth-missing-token", "D"),
+    Fault("any token", 208, "auth-invalid-token", "B"),
+    Fault("any scheme", 208, "auth-invalid-token"),
+    Fault("expired is fine", 208, "auth-expired-token"),
+    Fault("says no", 208, "auth-expired-token"),
+    Fault("refuses the good", 208, "auth-good-token"),
+    Fault("token from the query", 208, "auth-good-token"),
+    Fault("a session is enough", 208, "auth-session-is-no-token", "D"),
+    Fault("any scope", 208, "auth-insufficient-scope"),
+    Fault("401 for a scope", 208, "auth-insufficient-scope", "C"),
+    Fault("scope untold", 208, "auth-insufficient-scope", "D"),
+    Fault("foreign is fine", 209, "auth-foreign-token"),
+    Fault("no hierarchy", 210, "auth-broader-scope"),
+]  # fmt: skip
