@@ -138,6 +138,8 @@ class HttpConversation(Conversation):
             "Content-Type": "application/json",
             "Accept": "application/json, text/event-stream",
         }
+        if self.wire.token is not None:
+            found["Authorization"] = f"Bearer {self.wire.token}"
         method = message.get("method") if isinstance(message, dict) else None
         if self.revision.is_envelope:
             found["MCP-Protocol-Version"] = self.revision.name
