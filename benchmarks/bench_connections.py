@@ -1,0 +1,26 @@
+"""How HTTP throughput goes with 1, 16, 64 and 256 connections, in both eras."""
+
+from .harness import Figure, Plan, contest, figures_of
+from .peering import PEERS
+from .subjects import web_servers
+from .webload import Requests, in_session, serving, web_turn
+
+TABLES = {
+    "http, 2026-07-28, by connections": (Requests, ("mcp",)),
+    "http, 2025-11-25 sessions, by connections": (in_session, ("mcp", "typescript")),
+}
+COUNTS = (1, 16, 64, 256)
+
+
+def run(plan: Plan) -> list[Figure]:
+    """Measure; the peers are those that speak the era."""
+    figures: list[Figure] = []
+    for table, (make, known) in TABLES.items():
+        commands = web_servers([name for name in plan.against if name in known and name in PEERS])
+        with serving(commands) as servers:
+            requests = {name: make(server.port) for name, server in servers.items()}
+            for count in COUNTS:
+                turns = {name: web_turn(server, requests[name], b'"hello"', count) for name, server in servers.items()}
+                found = contest(turns, plan, first=count)
+                figures += figures_of(table, found, "calls/s", at=count, axis="connections")
+    return figures
