@@ -58,21 +58,22 @@ def draw(table: Table) -> str:
             for subject in dict.fromkeys(each.subject for each in table.figures)
         ]
         return line_chart(table.title, f"{unit}, {table.direction}", table.axis, lines)
-    bars = [_bar(table, figure) for figure in table.figures]
-    floors = {floor.value for figure in table.figures if (floor := table.floor_of(figure)) is not None}
-    # Several floors are bars of their own and nothing more.
-    floor = floors.pop() if len(floors) == 1 else None
-    subtitle = f"{unit}, {table.direction}; median of {len(table.figures[0].values)}"
-    subtitle += ", whiskers from the least to the most" if len(table.figures[0].values) > 1 else ""
-    return bar_chart(table.title, subtitle, bars, floor=floor)
+    rounds = len(table.figures[0].values)
+    subtitle = f"{unit}, {table.direction}"
+    subtitle += f"; median of {rounds} rounds, whiskers from least to most" if rounds > 1 else ""
+    subtitle += f"; in brackets times {table.reference}" if table.has_reference else ""
+    subtitle += "; dashed: the floor" if table.has_floor else ""
+    return bar_chart(table.title, subtitle, [_bar(table, figure) for figure in table.figures])
 
 
 def _bar(table: Table, figure: Figure) -> Bar:
     text = number(figure.value)
     times = table.times(figure, table.reference)
     if times is not None and figure.subject != table.reference:
-        text += f"  {times:.3g}x" if times < 100 else f"  {times:,.0f}x"
-    return Bar(figure.subject, max(0.0, figure.value), *(max(0.0, end) for end in figure.spread), text)
+        text += f" ({times:.3g}x)" if times < 100 else f" ({times:,.0f}x)"
+    floor = table.floor_of(figure)
+    least, most = (max(0.0, end) for end in figure.spread)
+    return Bar(figure.subject, max(0.0, figure.value), least, most, text, None if floor is None else floor.value)
 
 
 def _slug(title: str) -> str:

@@ -13,19 +13,20 @@ _FONT = "font-family='Helvetica, Arial, sans-serif'"
 _INK, _MUTED, _RULE, _PAPER = "#1f2933", "#616e7c", "#dfe3e8", "#ffffff"
 _OURS, _FLOOR = "#1f6feb", "#9aa5b1"
 _OTHERS = {"mcp 2": "#e8743b", "mcp 1": "#f2b134", "fastmcp": "#8c4fbf", "typescript": "#2f9e6e"}
-_SHADES = ("#1f6feb", "#58a6ff", "#0b3d91", "#7cc4fa", "#4f46e5", "#a5b4fc")
+_SHADES = ("#1f6feb", "#58a6ff", "#3b5bdb", "#7cc4fa", "#4f6bed", "#a5b4fc")
 _LETTER = 0.56
 """Of the size of a font: how wide a letter is, on the average."""
 
 
 class Bar(NamedTuple):
-    """One bar: its label, the value and its spread, and what is written at its end."""
+    """One bar: its label, the value and its spread, what is written at its end, and where its floor is."""
 
     label: str
     value: float
     least: float
     most: float
     text: str
+    floor: float | None = None
 
 
 @dataclass(frozen=True)
@@ -46,17 +47,14 @@ def color_of(subject: str, number: int = 0) -> str:
     return _SHADES[number % len(_SHADES)]
 
 
-def bar_chart(title: str, subtitle: str, bars: Sequence[Bar], *, floor: float | None = None) -> str:
-    """Return a chart of horizontal bars.
-
-    Args:
-        floor: a value that is marked with a line across all bars.
-    """
+def bar_chart(title: str, subtitle: str, bars: Sequence[Bar]) -> str:
+    """Return a chart of horizontal bars; dashed lines mark the floors."""
+    floors = {bar.floor for bar in bars if bar.floor}
     row, top = 30, 74
     left = 24 + max(_width(bar.label, 13) for bar in bars)
     right = 30 + max(_width(bar.text, 13) for bar in bars)
     height = top + row * len(bars) + 44
-    most = max([bar.most for bar in bars] + ([floor] if floor else [])) or 1.0
+    most = max([bar.most for bar in bars] + list(floors)) or 1.0
     ticks = _linear_ticks(most)
     scale = (WIDTH - left - right) / max(most, ticks[-1])
     parts = _frame(title, subtitle, height)
@@ -82,10 +80,15 @@ def bar_chart(title: str, subtitle: str, bars: Sequence[Bar], *, floor: float | 
             ]
         end = left + max(long, bar.most * scale) + 8
         parts.append(_text(end, y + 15, bar.text, 13, _INK, halo=True))
-    if floor:
+    for floor in floors:
         x = left + floor * scale
-        parts.append(_rule(x, top - 10, x, bottom, _INK, 1.3, dash="5 4"))
-        parts.append(_text(x, top - 15, "floor", 12, _INK, "middle"))
+        rows = [number for number, bar in enumerate(bars) if bar.floor == floor]
+        is_alone = len(floors) == 1
+        upper = top - 10 if is_alone else top + rows[0] * row - 5
+        lower = bottom if is_alone else top + rows[-1] * row + row - 5
+        parts.append(_rule(x, upper, x, lower, _INK, 1.3, dash="5 4"))
+        if is_alone:
+            parts.append(_text(x, top - 15, "floor", 12, _INK, "middle"))
     return _page(parts, height)
 
 
@@ -106,7 +109,7 @@ def line_chart(title: str, subtitle: str, axis: str, lines: Sequence[Line]) -> s
         parts.append(_rule(across(place), top, across(place), bottom))
         parts.append(_text(across(place), bottom + 18, _short(place), 11, _MUTED, "middle"))
     parts.append(_text((left + WIDTH - right) / 2, bottom + 40, axis, 12, _MUTED, "middle"))
-    labels: list[tuple[float, str, str]] = []
+    labels: list[tuple[float, float, str, str]] = []
     own = 0
     for line in lines:
         color = color_of(line.label, own)
@@ -116,12 +119,16 @@ def line_chart(title: str, subtitle: str, axis: str, lines: Sequence[Line]) -> s
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f"<polyline points='{drawn}' fill='none' stroke='{color}' stroke-width='2.4'{dash}/>")
         parts += [f"<circle cx='{x:.1f}' cy='{y:.1f}' r='3.6' fill='{color}'/>" for x, y in points]
-        labels.append((points[-1][1], line.label, color))
-    # Labels stand where their lines end, and give way to each other downwards.
+        labels.append((*points[-1], line.label, color))
+    # Labels stand beside the ends of their lines and give way to each other downwards; those of lines that end early
+    # stand below them, where no other line comes from.
     below = -math.inf
-    for y, label, color in sorted(labels):
+    for x, y, label, color in sorted(labels, key=lambda each: each[1]):
+        if x < WIDTH - right - 1:
+            parts.append(_text(x, y + 21, label, 13, color, "middle", weight="600", halo=True))
+            continue
         below = max(y + 4, below + 17)
-        parts.append(_text(WIDTH - right + 14, below, label, 13, color, weight="600"))
+        parts.append(_text(x + 14, below, label, 13, color, weight="600"))
     return _page(parts, height)
 
 
@@ -153,7 +160,7 @@ def _log_ticks(low: float, high: float) -> list[float]:
         base = 10.0 ** math.floor(math.log10(tick) + 1e-9)
         tick = min(base * step for step in (*steps, 10) if base * step > tick * 1.001)
         ticks.append(tick)
-    return ticks
+    return [tick for tick in ticks if tick <= high * 1.001]
 
 
 def _linear_ticks(most: float) -> list[float]:

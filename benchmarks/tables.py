@@ -72,7 +72,11 @@ class Table:
         if self.has_floor:
             share, floor = self.share(figure), self.floor_of(figure)
             is_open = floor is not None and floor is not figure and floor.is_load_bound
-            row.append("" if share is None else f"{share:.0%}" + (" ‡" if is_open else ""))
+            row.append(
+                ""
+                if share is None
+                else (f"{share:.0%}" if share >= 0.1 else f"{share:.1%}") + (" ‡" if is_open else "")
+            )
         least, most = figure.spread
         row += [number(figure.value), figure.unit, f"{number(least)} to {number(most)}"]
         if any(name.startswith("busy") for name in head):
