@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from protocol.capabilities import ServerCapabilities, ToolsCapability
+from protocol.events import Request
 from protocol.results import CallToolResult
 from protocol.revisions import REVISIONS
 from protocol.server import ServerEngine, ServerProfile
@@ -53,6 +54,7 @@ def _once(revision: str) -> Callable[[], None]:
         for message in messages:
             engine.receive_message(message)
         for request in engine.events_received():
+            assert isinstance(request, Request)
             text = _decode(request.params.arguments).message
             engine.send_result(request, CallToolResult(content=[TextContent(text=text)]))
         assert len(engine.messages_to_send()) == CALLS

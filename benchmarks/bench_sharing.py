@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from kailash.stores import open_store
 
@@ -36,7 +36,7 @@ anyio.run(main)
 """
 
 
-def _encode(body: dict[str, object], session: str | None = None) -> bytes:
+def _encode(body: Mapping[str, object], session: str | None = None) -> bytes:
     data = json.dumps(body).encode()
     more = "" if session is None else f"Mcp-Session-Id: {session}\r\n"
     head = (
@@ -56,7 +56,7 @@ class _Client:
     async def open(cls, port: int) -> "_Client":
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
-    async def ask(self, body: dict[str, object], session: str | None = None) -> dict[str, str]:
+    async def ask(self, body: Mapping[str, object], session: str | None = None) -> dict[str, str]:
         """Send a message, read the answer to its end, and return its headers."""
         self._writer.write(_encode(body, session))
         first, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")

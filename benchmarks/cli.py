@@ -18,7 +18,7 @@ from .questions import QUESTIONS, Question
 from .report import report
 from .tables import tables_of
 
-__all__ = ["main"]
+__all__ = ["arguments_of", "main"]
 
 _EXAMPLES = """examples:
   python -m benchmarks list
@@ -61,19 +61,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Do what the command line says; returns the exit status."""
+def arguments_of(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read a command line; what is wrong with it ends the process, and says what is known."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.command == "list":
-        print(_list())
-        return 0
-    if options.command == "compare":
-        try:
-            print(compare(load(options.before), load(options.after)))
-        except (OSError, ValueError) as error:
-            parser.error(str(error))
-        return 0
+    if options.command != "run":
+        return options
     chosen = options.questions or [name for name, row in QUESTIONS.items() if row.is_short or not options.short]
     against = [name for name in options.against.split(",") if name]
     for given, known, what in ((chosen, QUESTIONS, "question"), (against, AGAINST, "peer")):
@@ -82,9 +75,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
             parser.error(f"unknown {what} {', '.join(unknown)}; known: {', '.join(known)}")
     if options.rounds is not None and options.rounds < 1:
         parser.error("--rounds must be at least 1")
-    plan = _SHORT if options.short else _USUAL
-    plan = replace(plan, against=tuple(against), rounds=options.rounds or plan.rounds)
-    _run([row for name, row in QUESTIONS.items() if name in chosen], plan, options)
+    options.questions, options.against = chosen, against
+    return options
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Do what the command line says; returns the exit status."""
+    options = arguments_of(arguments)
+    if options.command == "list":
+        print(_list())
+    elif options.command == "run":
+        plan = _SHORT if options.short else _USUAL
+        plan = replace(plan, against=tuple(options.against), rounds=options.rounds or plan.rounds)
+        _run([row for name, row in QUESTIONS.items() if name in options.questions], plan, options)
+    else:
+        try:
+            print(compare(load(options.before), load(options.after)))
+        except (OSError, ValueError) as error:
+            print(f"compare: {error}", file=sys.stderr)
+            return 2
     return 0
 
 

@@ -140,7 +140,6 @@ def test_goals_say_what_was_reached_and_what_was_not_measured() -> None:
         (["run", "weather"], f"unknown question weather; known: {', '.join(QUESTIONS)}"),
         (["run", "--against", "rust"], f"unknown peer rust; known: {', '.join(AGAINST)}"),
         (["run", "--rounds", "0"], "--rounds must be at least 1"),
-        (["compare", "/nowhere", "/neither"], "No such file"),
         (["weather"], "invalid choice"),
     ],
 )
@@ -151,6 +150,14 @@ def test_what_is_not_known_is_refused_with_what_is(
         main(arguments)
     assert ended.value.code == 2
     assert said in " ".join(capsys.readouterr().err.split())
+
+
+def test_files_that_hold_no_figures_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    odd = tmp_path / "odd"
+    odd.write_text('{"weather": "fine"}\n')
+    for path, why in ((tmp_path / "nowhere", "No such file"), (odd, "holds no figures")):
+        assert main(["compare", str(path), str(path)]) == 2
+        assert why in capsys.readouterr().err
 
 
 def test_list_names_every_question_with_its_time(capsys: pytest.CaptureFixture[str]) -> None:
