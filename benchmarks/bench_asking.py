@@ -9,7 +9,7 @@ import msgspec
 from .harness import FLOOR, Figure, Plan, Sample, contest, figures_of, percentile
 from .lineload import greet, read_line
 from .loads import ENVELOPE, call
-from .peering import PEERS, python_of
+from .peering import PEERS, node_script, python_of
 from .processes import Lines, load_core
 from .subjects import peer
 
@@ -38,11 +38,7 @@ _decode = msgspec.json.Decoder(_Said).decode
 def run(plan: Plan) -> list[Figure]:
     """Measure one call at a time: in sessions the server asks, in 2026-07-28 the call is made again with the answer."""
     commands = {"ours": peer("kailash_asking.py"), FLOOR: peer("bare_asking.py")}
-    peers = {
-        PEERS[name].name: peer("mcp_asking.py", python=python_of(name))
-        for name in plan.against
-        if name in ("mcp", "mcp1")
-    }
+    peers = {PEERS[name].name: _asking(name) for name in plan.against}
     figures: list[Figure] = []
     for tool in ANSWERS:
         for revision, known in (("2025-11-25", {**commands, **peers}), ("2026-07-28", commands)):
@@ -59,6 +55,12 @@ def run(plan: Plan) -> list[Figure]:
             table = f"stdio, a call in which the server asks to {tool}, {revision}"
             figures += figures_of(table, found, "µs p50", is_less_better=True)
     return figures
+
+
+def _asking(name: str) -> list[str]:
+    if name == "typescript":
+        return node_script("typescript_asking.mjs")
+    return peer("mcp_asking.py", python=python_of(name))
 
 
 def _turn(lines: Lines, tool: str, is_enveloped: bool) -> Callable[[int], Sample]:

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from .bench_websocket import allow_files
-from .harness import FLOOR, LOAD_BUSY, SERVER_BUSY, Figure, Plan, Sample, contest, figures_of
+from .harness import LOAD_BUSY, SERVER_BUSY, Figure, Plan, Sample, contest, figures_of
 from .loads import ENVELOPE
 from .processes import WebServer
-from .subjects import peer
+from .subjects import web_servers
 from .webload import Requests, Wire, encode, serving
 
 LISTENERS = 1000
@@ -21,7 +21,7 @@ def run(plan: Plan) -> list[Figure]:
     """Measure; a tool tells of a change, the next call waits until all have heard of it."""
     count = plan.sized(LISTENERS, 10)
     allow_files(2 * count)
-    commands = {"ours": peer("kailash_http.py"), FLOOR: peer("bare_http.py")}
+    commands = web_servers(plan.against)
     with serving(commands) as servers, ExitStack() as stack:
         turns = {name: _turn(server, count, stack, plan) for name, server in servers.items()}
         found = contest(turns, plan)
@@ -41,23 +41,24 @@ def _turn(server: WebServer, count: int, stack: ExitStack, plan: Plan) -> Callab
             said += wire.receive(1 << 16)
         listeners[wire.socket.fileno()] = wire
         poll.register(wire.socket, select.EPOLLIN)
-    caller = stack.enter_context(Wire(server.port))
     requests = Requests(server.port, tool=b"touch")
 
     def turn(changes: int) -> Sample:
-        computed, load, started = server.computed, time.process_time(), time.perf_counter()
-        for request, number in requests.make(changes):
-            _, body = caller.ask(request)
-            if number not in body:
-                raise RuntimeError(f"answered {body[:500]!r}")
-            left = count
-            while left:
-                ready = poll.poll(_SILENCE)
-                if not ready:
-                    raise RuntimeError(f"{left} of {count} listeners have heard nothing for {_SILENCE} s")
-                for found, _ in ready:
-                    left -= listeners[found].receive(1 << 16).count(_UPDATED)
-        taken = time.perf_counter() - started
+        # The caller is new each time, as some servers close connections that wait for their turn.
+        with Wire(server.port) as caller:
+            computed, load, started = server.computed, time.process_time(), time.perf_counter()
+            for request, number in requests.make(changes):
+                _, body = caller.ask(request)
+                if number not in body:
+                    raise RuntimeError(f"answered {body[:500]!r}")
+                left = count
+                while left:
+                    ready = poll.poll(_SILENCE)
+                    if not ready:
+                        raise RuntimeError(f"{left} of {count} listeners have heard nothing for {_SILENCE} s")
+                    for found, _ in ready:
+                        left -= listeners[found].receive(1 << 16).count(_UPDATED)
+            taken = time.perf_counter() - started
         busy = {SERVER_BUSY: (server.computed - computed) / taken, LOAD_BUSY: (time.process_time() - load) / taken}
         return Sample(changes / taken, {**busy, "notifications/s": changes * count / taken})
 

@@ -46,6 +46,12 @@ def resident_of(pid: int) -> int:
 
 
 def _computed_of(pid: int) -> float:
+    """Return the seconds that a process has computed; in nanoseconds where the kernel tells, else in its ticks."""
+    try:
+        threads = [path.joinpath("schedstat").read_text() for path in Path(f"/proc/{pid}/task").iterdir()]
+        return sum(int(text.split()[0]) for text in threads) / 1e9
+    except FileNotFoundError:
+        pass  # a kernel without these statistics, or a thread that ended just now
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 

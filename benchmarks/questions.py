@@ -45,7 +45,9 @@ QUESTIONS = {
         Question("pool", "what a named server costs a call over a held connection", 6),
         Question("sharing", "sessions in Redis against sessions in memory, and a forward", 25),
         Question("stdio", "calls over stdio: 64 in flight, and one at a time", 45, EVERYONE, is_short=True),
-        Question("asking", "a call in which the server asks back: elicitation, sampling", 40, ("mcp", "mcp1")),
+        Question(
+            "asking", "a call in which the server asks back: elicitation, sampling", 40, ("mcp", "mcp1", "typescript")
+        ),
         Question("sockets", "calls over TCP and Unix sockets: 64 in flight, and one at a time", 18),
         Question("startup", "from process start to the first answer; imports", 70, EVERYONE, is_short=True),
         Question("memory", "what a server weighs after its first call", 60, EVERYONE, is_short=True),
@@ -59,7 +61,7 @@ QUESTIONS = {
         ),
         Question("idle", "1,000 and 10,000 idle sessions: bytes each, and calls among them", 90, EVERYONE),
         Question("sse", "progress notifications on one event stream, both eras", 35, EVERYONE, is_short=True),
-        Question("fanout", "changes told to 1,000 listeners", 20),
+        Question("fanout", "changes told to 1,000 listeners", 25, ("mcp",)),
         Question("payloads", "arguments of 1 kB to 10 MB, echoed", 50, ("mcp",), is_short=True),
         Question("lists", "lists of 1,000 tools, both eras", 40, PYTHON, is_short=True),
         Question(

@@ -7,6 +7,8 @@ from .subjects import reference_of
 
 __all__ = ["LOAD_BOUND", "Table", "number", "tables_of"]
 
+BUSY, COST = "busy: server, load", "server µs each"
+"""The cost is computing time: others that take the core make a server slower, and not this."""
 LOAD_BOUND = "† the load generator was at its limit and the server was not: it can do more"
 _AT_LEAST = "‡ of a floor that the load generator held back: the true share is lower"
 
@@ -53,7 +55,7 @@ class Table:
         names += [f"times {self.reference}"] if self.has_reference else []
         names += ["of the floor"] if self.has_floor else []
         names += ["median", "unit", "min to max"]
-        names += ["busy: server, load"] if any(LOAD_BUSY in each.detail for each in self.figures) else []
+        names += [BUSY, COST] if any(LOAD_BUSY in each.detail for each in self.figures) else []
         return [*names, "and"] if any(self._others(each) for each in self.figures) else names
 
     @property
@@ -79,9 +81,10 @@ class Table:
             )
         least, most = figure.spread
         row += [number(figure.value), figure.unit, f"{number(least)} to {number(most)}"]
-        if any(name.startswith("busy") for name in head):
-            busy = [figure.detail.get(name) for name in (SERVER_BUSY, LOAD_BUSY)]
-            row.append("" if None in busy else f"{busy[0]:.0%}, {busy[1]:.0%}")
+        if BUSY in head:
+            server, load = figure.detail.get(SERVER_BUSY), figure.detail.get(LOAD_BUSY)
+            row.append("" if server is None or load is None else f"{server:.0%}, {load:.0%}")
+            row.append("" if not server else number(server / figure.value * 1e6))
         if head[-1] == "and":
             row.append(", ".join(f"{name} {number(value)}" for name, value in self._others(figure).items()))
         return row
