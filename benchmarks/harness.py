@@ -13,6 +13,7 @@ __all__ = [
     "CORES",
     "FLOOR",
     "LOAD_BUSY",
+    "LOAD_LATE",
     "SERVER_BUSY",
     "Figure",
     "Plan",
@@ -29,6 +30,8 @@ CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else
 FLOOR = "bare (floor)"
 SERVER_BUSY, LOAD_BUSY = "server busy", "load busy"
 """Details: how much of a core each used."""
+LOAD_LATE = "load late p99"
+"""Detail: microseconds by which the generator itself was behind, with a connection free."""
 
 _BUSY = 0.9
 
@@ -76,6 +79,11 @@ class Figure:
     def is_load_bound(self) -> bool:
         """Tell whether the load generator was at its limit and the server was not: the server could do more."""
         return self.detail.get(LOAD_BUSY, 0.0) > _BUSY > self.detail.get(SERVER_BUSY, 1.0)
+
+    @property
+    def is_load_late(self) -> bool:
+        """Tell whether the load generator was so late itself that it is a good part of what was measured."""
+        return self.detail.get(LOAD_LATE, 0.0) > self.value / 2
 
     def ratio(self, other: "Figure") -> float | None:
         """Return how many times better this is than another; below 1 it is worse. `None`: one of them is nothing."""

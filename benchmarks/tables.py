@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from .harness import LOAD_BUSY, SERVER_BUSY, Figure
 from .subjects import reference_of
 
-__all__ = ["LOAD_BOUND", "Table", "number", "tables_of"]
+__all__ = ["LOAD_BOUND", "LOAD_LATE", "Table", "number", "tables_of"]
 
 BUSY, COST = "busy: server, load", "server µs each"
 """The cost is computing time: others that take the core make a server slower, and not this."""
 LOAD_BOUND = "† the load generator was at its limit and the server was not: it can do more"
+LOAD_LATE = "§ the load generator was late itself, by half of what was measured or more"
 _AT_LEAST = "‡ of a floor that the load generator held back: the true share is lower"
 
 
@@ -65,7 +66,7 @@ class Table:
 
     def _row(self, figure: Figure) -> list[str]:
         head = self.head
-        row = [figure.subject + (" †" if figure.is_load_bound else "")]
+        row = [figure.subject + (" †" if figure.is_load_bound else "") + (" §" if figure.is_load_late else "")]
         if self.axis:
             row.append(number(figure.at or 0))
         if self.has_reference:
@@ -93,7 +94,7 @@ class Table:
     def notes(self) -> list[str]:
         """What the marks in the rows mean."""
         cells = "".join(cell for row in self.rows for cell in row)
-        return [note for note in (LOAD_BOUND, _AT_LEAST) if note[0] in cells]
+        return [note for note in (LOAD_BOUND, LOAD_LATE, _AT_LEAST) if note[0] in cells]
 
     def _others(self, figure: Figure) -> dict[str, float]:
         return {name: value for name, value in figure.detail.items() if name not in (SERVER_BUSY, LOAD_BUSY)}

@@ -10,13 +10,14 @@ import pytest
 from benchmarks.bench_sessions import MEMORY as SESSION_MEMORY
 from benchmarks.cli import main
 from benchmarks.goals import GOALS, reached
-from benchmarks.harness import LOAD_BUSY, SERVER_BUSY, Figure, Plan, Sample, contest, figures_of, take_turns
+from benchmarks.harness import LOAD_BUSY, LOAD_LATE, SERVER_BUSY, Figure, Plan, Sample, contest, figures_of, take_turns
 from benchmarks.peering import AGAINST, PEERS
 from benchmarks.processes import WebServer
 from benchmarks.progress import Progress
 from benchmarks.questions import QUESTIONS
 from benchmarks.subjects import peer
 from benchmarks.tables import LOAD_BOUND, Table, tables_of
+from benchmarks.tables import LOAD_LATE as LATE_NOTE
 from benchmarks.webload import Load, Requests, Wire
 
 SMALL = Plan(rounds=1, seconds=0.01, scale=0.02)
@@ -80,6 +81,13 @@ def test_a_row_that_the_load_held_back_is_marked() -> None:
     assert table.rows[2][0] == "bare (floor) †"
     assert LOAD_BOUND in table.text() and LOAD_BOUND in table.markdown()
     assert not table.rows[0][0].endswith("†")
+
+
+def test_a_row_whose_load_was_late_itself_is_marked() -> None:
+    details = {"late": {LOAD_LATE: 60.0}, "in time": {LOAD_LATE: 5.0}}
+    (table,) = tables_of([Figure("t", name, (100.0,), "µs", detail) for name, detail in details.items()])
+    assert [row[0] for row in table.rows] == ["late §", "in time"]
+    assert table.notes == [LATE_NOTE]
 
 
 def test_rounds_take_turns_and_the_warm_up_does_not_count() -> None:
