@@ -52,7 +52,7 @@ QUESTIONS = {
         Question("startup", "from process start to the first answer; imports", 70, EVERYONE, is_short=True),
         Question("memory", "what a server weighs after its first call", 60, EVERYONE, is_short=True),
         Question("http", "calls over HTTP on 16 connections, 2026-07-28, both parsers", 25, ("mcp",), is_short=True),
-        Question("connections", "HTTP by connections, 1 to 256, both eras", 70, ("mcp", "typescript")),
+        Question("connections", "HTTP by connections, 1 to 256, both eras and parsers", 70, ("mcp", "typescript")),
         Question("loops", "HTTP on asyncio, uvloop and trio", 20),
         Question("answers", "HTTP answers as event streams and as JSON, both eras", 45, EVERYONE),
         Question("latency", "p50 and p99 over HTTP at 200, 1,000 and 4,000 calls a second", 130, EVERYONE),
