@@ -27,12 +27,12 @@ def run(plan: Plan) -> list[Figure]:
             for turn in turns.values():
                 turn()  # warms up
             found = take_turns(turns, plan)
-            figures += figures_of(MEDIAN, found, "µs", is_less_better=True, at=rate, axis="calls/s")
+            figures += figures_of(MEDIAN, found, "ms", is_less_better=True, at=rate, axis="calls/s")
             tails = {
                 name: [replace(sample, value=sample.detail["p99"]) for sample in samples]
                 for name, samples in found.items()
             }
-            figures += figures_of(TAIL, tails, "µs", is_less_better=True, at=rate, axis="calls/s")
+            figures += figures_of(TAIL, tails, "ms", is_less_better=True, at=rate, axis="calls/s")
             requests = {
                 name: each for name, each in requests.items() if not median(s.detail["unanswered"] for s in found[name])
             }

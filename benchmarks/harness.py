@@ -31,7 +31,7 @@ FLOOR = "bare (floor)"
 SERVER_BUSY, LOAD_BUSY = "server busy", "load busy"
 """Details: how much of a core each used."""
 LOAD_LATE = "load late p99"
-"""Detail: microseconds by which the generator itself was behind, with a connection free."""
+"""Detail: by how much, in the unit of the figure, the generator itself was behind while a connection was free."""
 
 _BUSY = 0.9
 

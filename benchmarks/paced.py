@@ -28,7 +28,7 @@ class Pace(NamedTuple):
 
 
 def paced(port: int, asks: list[Ask], pace: Pace) -> Sample:
-    """Return the median microseconds from when a request was due to its answer; p99, p99.9 and the most beside it.
+    """Return the median milliseconds from when a request was due to its answer; p99, p99.9 and the most beside it.
 
     The share that a server leaves unanswered, long after the last was due, counts with the time waited until then.
     """
@@ -82,16 +82,16 @@ def _paced(wires: dict[int, Wire], poll: select.epoll, asks: list[Ask], pace: Pa
             if wire.id not in whole or b'"hello"' not in whole:
                 raise RuntimeError(f"asked with {wire.id!r} and answered with {whole[:1000]!r}")
             wire.part = bytearray()
-            taken.append((heard - due_of.pop(number)) * 1e6)
+            taken.append((heard - due_of.pop(number)) * 1e3)
             free.append((number, heard))
     # Who is not answered yet has waited for so long already, and counts with that.
     missing = [*due_of.values(), *(begun + number / rate for number in range(sent, len(asks)))]
-    taken += [(now() - due) * 1e6 for due in missing]
+    taken += [(now() - due) * 1e3 for due in missing]
     detail = {
         "p99": percentile(taken, 0.99),
         "p99.9": percentile(taken, 0.999),
         "most": max(taken),
-        LOAD_LATE: percentile(late, 0.99) * 1e6,
+        LOAD_LATE: percentile(late, 0.99) * 1e3,
         "unanswered": len(missing) / len(asks),
     }
     return Sample(percentile(taken, 0.5), detail)

@@ -38,7 +38,7 @@ class Line:
 
 
 def color_of(subject: str, number: int = 0) -> str:
-    """Return the colour of a subject: the same in every chart."""
+    """Return the colour of a subject, the same in every chart; lines of ours have shades, by their number."""
     if subject.startswith("bare") or "floor" in subject:
         return _FLOOR
     for start, color in _OTHERS.items():
@@ -50,7 +50,7 @@ def color_of(subject: str, number: int = 0) -> str:
 def bar_chart(title: str, subtitle: str, bars: Sequence[Bar]) -> str:
     """Return a chart of horizontal bars; dashed lines mark the floors."""
     floors = {bar.floor for bar in bars if bar.floor}
-    row, top = 30, 74
+    row, top = 30, 84
     left = 24 + max(_width(bar.label, 13) for bar in bars)
     right = 30 + max(_width(bar.text, 13) for bar in bars)
     height = top + row * len(bars) + 44
@@ -69,7 +69,7 @@ def bar_chart(title: str, subtitle: str, bars: Sequence[Bar]) -> str:
         parts.append(_text(left - 10, y + 15, bar.label, 13, _INK, "end"))
         parts.append(
             f"<rect x='{left:.1f}' y='{y + 2}' width='{long:.1f}' height='{row - 11}' rx='2' "
-            f"fill='{color_of(bar.label, _own(bars, number))}'/>"
+            f"fill='{color_of(bar.label)}'/>"
         )
         if (bar.most - bar.least) * scale > 3:
             middle = y + 2 + (row - 11) / 2
@@ -167,11 +167,6 @@ def _linear_ticks(most: float) -> list[float]:
     base = 10.0 ** math.floor(math.log10(most / 4))
     step = min(base * each for each in (1, 2, 5, 10) if base * each >= most / 5)
     return [step * number for number in range(int(most / step * 1.0001) + 1)]
-
-
-def _own(bars: Sequence[Bar], number: int) -> int:
-    """Return how many bars before this one have shades of their own."""
-    return sum(color_of(bar.label) in _SHADES for bar in bars[:number])
 
 
 def _short(value: float) -> str:

@@ -38,9 +38,9 @@ def test_one_slow_answer_makes_those_late_that_were_due_meanwhile() -> None:
     # 30 requests, 100 a second, on one connection: the first takes 0.2 s, and nineteen more were due before it ended.
     with _serving(lambda number: 0.2 if number == 0 else 0.0) as port:
         found = paced(port, Requests(port).make(30), Pace(100, 0.3, connections=1))
-    assert found.detail["most"] > 190_000
+    assert found.detail["most"] > 190
     # A closed loop would have seen one slow call among quick ones, and a median near nothing.
-    assert found.value > 20_000
+    assert found.value > 20
 
 
 def test_a_server_that_cannot_keep_up_is_not_waited_for_and_what_it_owes_counts() -> None:
@@ -50,4 +50,4 @@ def test_a_server_that_cannot_keep_up_is_not_waited_for_and_what_it_owes_counts(
         taken = time.perf_counter() - started
     assert taken < 10
     assert found.detail["unanswered"] > 0.5
-    assert found.value > 300_000
+    assert found.value > 300
