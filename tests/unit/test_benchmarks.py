@@ -19,6 +19,7 @@ from benchmarks.subjects import peer
 from benchmarks.tables import LOAD_BOUND, Table, tables_of
 from benchmarks.tables import LOAD_LATE as LATE_NOTE
 from benchmarks.webload import Load, Requests, Wire
+from conformance.install import REPOSITORY
 
 SMALL = Plan(rounds=1, seconds=0.01, scale=0.02)
 _SAYS_NOTHING_OF_SIZE = {SESSION_MEMORY, "memory of an idle websocket", "idle sessions, bytes each"}
@@ -45,6 +46,13 @@ def test_every_question_is_answered(question: str) -> None:
 def test_every_peer_of_a_question_is_one_that_can_be_installed() -> None:
     for row in QUESTIONS.values():
         assert set(row.peers) <= set(PEERS)
+
+
+def test_peers_are_called_by_the_version_that_is_installed() -> None:
+    locked = json.loads((REPOSITORY / "tests" / "interop" / "npm" / "package.json").read_text())["dependencies"]
+    for name, row in PEERS.items():
+        version = row.requirement.partition("==")[2] or locked["@modelcontextprotocol/sdk"]
+        assert row.name.endswith(f" {version}"), name
 
 
 def test_the_goals_are_about_tables_and_subjects_that_are_measured() -> None:
