@@ -57,10 +57,10 @@ def profile(frame: FrameType, event: str, argument: Any) -> None:
         if kind is not None:
             counted[kind] += 1
     elif event == "c_call":
-        name, owner = argument.__name__, argument.__self__
+        name, owner = argument.__name__, getattr(argument, "__self__", None)
         kind = KINDS.get(name)
         if kind is not None:
-            counted[kind] += isinstance(owner, JSON) or argument.__module__ in MODULES
+            counted[kind] += isinstance(owner, JSON) or getattr(argument, "__module__", None) in MODULES
         elif name in WRITES:
             counted["writes"] += _is_file(owner)
         elif name in READS:
