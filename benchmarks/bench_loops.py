@@ -10,9 +10,10 @@ LOOPS = ("asyncio", "uvloop", "trio")
 
 def run(plan: Plan) -> list[Figure]:
     """Measure; of all implementations only ours runs on trio."""
-    commands = {f"ours, {loop}": peer("kailash_http.py", "--codec=httptools", f"--loop={loop}") for loop in LOOPS}
-    for loop in ("asyncio", "uvloop"):
-        commands[f"bare, {loop}"] = peer("bare_http.py", f"--loop={loop}")
-    commands["bare, trio"] = peer("bare_trio.py")
+    commands = {}
+    for loop in LOOPS:
+        commands[f"ours, {loop}"] = peer("kailash_http.py", "--codec=httptools", f"--loop={loop}")
+        is_trio = loop == "trio"
+        commands[f"bare, {loop}"] = peer("bare_trio.py") if is_trio else peer("bare_http.py", f"--loop={loop}")
     floors = {name: f"bare, {name.rpartition(' ')[2]}" for name in commands}
     return figures_of(TABLE, web_contest(commands, plan, Requests, b'"hello"'), "calls/s", floors=floors)

@@ -122,13 +122,13 @@ def line_chart(title: str, subtitle: str, axis: str, lines: Sequence[Line]) -> s
         labels.append((*points[-1], line.label, color))
     # Labels stand beside the ends of their lines and give way to each other downwards; those of lines that end early
     # stand below them, where no other line comes from.
-    below = -math.inf
+    below: dict[float, float] = {}
     for x, y, label, color in sorted(labels, key=lambda each: each[1]):
-        if x < WIDTH - right - 1:
+        if left < x < WIDTH - right - 1:
             parts.append(_text(x, y + 21, label, 13, color, "middle", weight="600", halo=True))
             continue
-        below = max(y + 4, below + 17)
-        parts.append(_text(x + 14, below, label, 13, color, weight="600"))
+        below[x] = max(y + 4, below.get(x, -math.inf) + 17)
+        parts.append(_text(x + 14, below[x], label, 13, color, weight="600", halo=True))
     return _page(parts, height)
 
 
