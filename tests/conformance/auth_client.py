@@ -51,7 +51,9 @@ class Answer:
     @property
     def json(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(self.body))
+            # An answer may come as a stream, whose last event it is.
+            events = [line[5:] for line in self.body.splitlines() if line.startswith(b"data:") and line[5:].strip()]
+            return dict(json.loads(events[-1] if events else self.body))
         except ValueError:
             return {}
 
