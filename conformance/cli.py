@@ -24,8 +24,14 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command_name", required=True, metavar="COMMAND")
     server = commands.add_parser("server", help="judge a server")
     server.add_argument("--command", help="starts it on its standard streams")
-    server.add_argument("--url", help="where it serves Streamable HTTP")
-    server.add_argument("--serve", help="starts it to serve HTTP; {port} stands for the port, also in --url")
+    server.add_argument(
+        "--url",
+        action="append",
+        default=[],
+        help="where it serves: http(s):// Streamable HTTP, ws(s):// WebSocket, a path that ends in /sse, or sse=URL, "
+        "HTTP+SSE (http=URL: not that); once for each transport",
+    )
+    server.add_argument("--serve", help="starts it to serve; {port} stands for the port, also in each --url")
     server.add_argument("--fixtures", default="official", help="a fixture file, or the name of one that comes along")
     server.add_argument("--token", help="a bearer token that it takes: env:NAME, file:PATH, or the token itself")
     server.add_argument(
@@ -35,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     client.add_argument("--command", required=True, help="starts it; the URL, or the command of a server, is appended")
     for each in (server, client):
         each.add_argument("--revisions", default="", help="names, with commas between them; default: all it speaks")
-        each.add_argument("--transports", default="", help="stdio,http; default: all that were given")
+        each.add_argument("--transports", default="", help="of stdio,http,sse,websocket; default: all that were given")
         each.add_argument("--scenarios", default="", help="ids, patterns, or requirements, with commas between them")
         each.add_argument("--timeout", type=float, default=5.0, help="seconds for an answer")
         each.add_argument("--jobs", type=int, default=4, help="how many conversations at a time")
@@ -179,7 +185,7 @@ def _judge(given: argparse.Namespace) -> int:
             raise CannotRun("give --command, --url or --serve")
         tokens = read_tokens(given.token, given.tokens)
         target = ServerTarget(command=given.command, url=given.url, serve=given.serve, tokens=tokens)
-        name = " ".join(each for each in (given.command, given.serve, given.url) if each)
+        name = " ".join(each for each in (given.command, given.serve, *given.url) if each)
         outcomes, remarks = asyncio.run(judge_server(target, options, _Progress()))
     else:
         from .client import judge_client

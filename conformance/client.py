@@ -11,7 +11,7 @@ from .check import Outcome
 from .clientmonitor import ClientMonitor
 from .requirements import Revision, revisions
 from .runner import CannotRun, Options, choose, chosen_revisions
-from .scenario import Scenario, Trial, run_scenario
+from .scenario import EVERYWHERE, Scenario, Trial, run_scenario
 from .scripted import ScriptedServer
 from .wire import Tap
 
@@ -99,7 +99,9 @@ async def judge_client(
         CannotRun: there is nothing to run.
     """
     target = ClientTarget(command, tap or Tap())
-    transports = options.transports or ("stdio", "http")
+    transports = options.transports or EVERYWHERE
+    if unknown := [each for each in transports if each not in EVERYWHERE]:
+        raise CannotRun(f"no transport is named {', '.join(unknown)}; there are {', '.join(EVERYWHERE)}")
     scenarios = choose("client", options.scenarios)
     lanes = [(r, t) for t in transports for r in chosen_revisions(options.revisions) if t in r.transports]
     work = [(s, r, t) for r, t in lanes for s in scenarios if s.fits(r, t)]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .check import Check, Outcome, Verdict
-from .conversations import HttpConversation, PipeConversation
+from .conversations import HttpConversation
 from .dialect import Conversation, NoAnswer, NotSpoken, Reply
 from .fixture import Fixtures
 from .monitor import ALWAYS, ServerMonitor
@@ -28,6 +28,8 @@ __all__ = ["SCENARIOS", "Scenario", "Skip", "Trial", "load", "run_scenario", "sc
 HANDSHAKE = "ABCD"
 ENVELOPE = "E"
 ALL = "ABCDE"
+EVERYWHERE = ("stdio", "http", "sse", "websocket")
+"""Every transport there is."""
 
 
 class Skip(Exception):
@@ -39,6 +41,7 @@ class Opener(Protocol):
 
     async def open(self, trial: "Trial", *, own: bool, options: dict[str, Any]) -> Conversation: ...
     async def release(self, conversation: Conversation, *, is_sound: bool) -> None: ...
+    async def twin(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,7 @@ def scenario(
     *,
     covers: Sequence[int],
     revisions: str = ALL,
-    transports: Sequence[str] = ("stdio", "http"),
+    transports: Sequence[str] = EVERYWHERE,
     role: str = "server",
     alone: bool = False,
     seconds: float = 20.0,
@@ -94,7 +97,7 @@ def scenario(
     Args:
         covers: the numbers of the rules that it looks at.
         revisions: the letters of the revisions it is for, `A` the oldest.
-        transports: `stdio`, `http`.
+        transports: `stdio`, `http`, `sse`, `websocket`; default every one.
         role: whose rules they are: `server` or `client`.
         alone: give it a process of its own over stdio.
         seconds: when it is cut off.
@@ -317,11 +320,6 @@ def _to_blame(trial: Trial, rules: list[int]) -> int:
 def _undecided(trial: Trial, rules: list[int]) -> list[int]:
     decided = {check.rule for check in trial.checks}
     return [rule for rule in rules if rule not in decided]
-
-
-def is_pipe(conversation: Conversation) -> bool:
-    """Tell whether a conversation goes over pipes."""
-    return isinstance(conversation, PipeConversation)
 
 
 def is_http(conversation: Conversation) -> bool:

@@ -1,6 +1,7 @@
 """Scripted servers for clients under test: a small sound server whose every answer a scenario may replace.
 
-It serves one client over Streamable HTTP, or over standard streams through a child that relays lines; see `relay`.
+It serves one client over Streamable HTTP, HTTP+SSE or WebSocket, or over standard streams through a child that relays
+lines; see `relay`.
 """
 
 import asyncio
@@ -13,10 +14,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from protocol.framing.sse import encode_comment, encode_event
+from protocol.framing.websocket import SocketState, WebSocket
 
 from .dialect import META
 from .requirements import Revision
+from .scripted_wires import Line, SocketLine, StreamLine, agree
 from .wire import Tap, Transcript
+from .wire_ws import LIMITS
 
 __all__ = ["Call", "Gate", "Head", "Script", "ScriptedServer", "read_request", "write_answer"]
 
@@ -40,6 +44,7 @@ class Watcher(Protocol):
 
     def received(self, server: "ScriptedServer", message: Any, raw: bytes, http: "Head | None") -> None: ...
     def head(self, server: "ScriptedServer", http: "Head", message: Any) -> None: ...
+    def misframed(self, server: "ScriptedServer", why: str) -> None: ...
 
 
 @dataclass(slots=True)
@@ -217,7 +222,10 @@ class ScriptedServer:
         self.gate: Gate | None = None
         self.address = ""
         self._next = 0
-        self._line: asyncio.StreamWriter | None = None
+        self.lines: list[Line] = []
+        """What messages are written to where one wire carries them all: the newest last."""
+        self.endpoint: str | None = "/messages?session=judge"
+        """What the `endpoint` event of HTTP+SSE says; `None`: there is none."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
@@ -230,11 +238,16 @@ class ScriptedServer:
 
     async def start(self) -> None:
         """Listen."""
-        serve = self._serve_http if self.transport == "http" else self._serve_lines
+        serve = self._serve_lines if self.transport == "stdio" else self._serve_http
         self._listening = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 22)
         port = self._listening.sockets[0].getsockname()[1]
         relay = [sys.executable, str(Path(__file__).with_name("relay.py")), str(port)]
-        self.address = f"http://127.0.0.1:{port}/mcp" if self.transport == "http" else " ".join(relay)
+        self.address = {
+            "stdio": " ".join(relay),
+            "http": f"http://127.0.0.1:{port}/mcp",
+            "sse": f"http://127.0.0.1:{port}/sse",
+            "websocket": f"ws://127.0.0.1:{port}/ws",
+        }[self.transport]
 
     async def close(self) -> None:
         """Stop."""
@@ -256,22 +269,38 @@ class ScriptedServer:
     # Wires.
 
     async def _serve_lines(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._line = writer
+        self.lines.append(Line(writer))
         self._writers.append(writer)
         self.is_connected.set()
         while line := await reader.readline():
-            for passed in self.tap.incoming_line(line.rstrip(b"\r\n")):
-                self.transcript.add("<", "stdin", passed)
-                if passed.strip():
-                    self._take(passed, None, writer)
+            self._hear(line.rstrip(b"\r\n"), "stdin", writer)
         self.transcript.add("<", "stdin", "(closed)")
         writer.close()
 
+    def _hear(self, raw: bytes, where: str, writer: asyncio.StreamWriter) -> None:
+        for passed in self.tap.incoming_line(raw):
+            self.transcript.add("<", where, passed)
+            if passed.strip():
+                self._take(passed, None, writer)
+
     def write_line(self, data: bytes) -> None:
-        """Write a line to the client."""
-        self.transcript.add(">", "stdout", data)
-        if self._line is not None and not self._line.is_closing():
-            self._line.write(data + b"\n")
+        """Write a message to the client, where one wire carries them all."""
+        name = {"stdio": "stdout", "sse": "event", "websocket": "socket"}[self.transport]
+        self.transcript.add(">", name, data)
+        if self.lines:
+            self.lines[-1].write(data)
+
+    def write_raw(self, data: bytes, remark: str = "") -> None:
+        """Write bytes as they are to that wire; the remark stands for them in the transcript."""
+        self.transcript.add(">", "raw", remark or data)
+        if self.lines:
+            self.lines[-1].write_raw(data)
+
+    def cut(self) -> None:
+        """Hang up that wire."""
+        self.transcript.add("-", "judge", "the judge hangs up")
+        if self.lines:
+            self.lines.pop().abort()
 
     async def _serve_http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.is_connected.set()
@@ -282,6 +311,10 @@ class ScriptedServer:
             writer.close()
             return
         self.tap.incoming_request(http.headers)
+        if self.transport == "websocket" and http.method == "GET" and http.get("upgrade"):
+            self.heads.append(http)
+            await self._serve_socket(http, reader, writer)
+            return
         bodies = self.tap.incoming_line(body) if body else [body]
         for passed in bodies:
             self.transcript.add("<", f"{http.method} {http.target}", f"[{http.show()}] {_text(passed)}")
@@ -291,11 +324,52 @@ class ScriptedServer:
                 self.write_http(writer, status, answer, extra)
                 continue
             self.heads.append(http)
-            if http.method == "POST":
+            if http.method == "POST" and self.transport != "sse":
                 self._take(passed, http, writer)
+            elif http.method == "POST":
+                self._post(passed, http, writer)
             else:
                 self.monitor.head(self, http, None)
                 await self._other(http, writer)
+
+    def _post(self, body: bytes, http: Head, writer: asyncio.StreamWriter) -> None:
+        """Take a POST of HTTP+SSE: its answer is bare, and the message is answered on the stream."""
+        if http.target != self.endpoint:
+            self.write_http(writer, 405 if http.target == "/sse" else 404, b"", {})
+            return
+        self.write_http(writer, 202, b"", {})
+        self._take(body, None, writer)
+
+    def open_stream(self, writer: asyncio.StreamWriter) -> None:
+        """Answer a GET with the stream that carries everything, and name where messages go."""
+        self.write_http(writer, 200, None, {})
+        self.lines.append(StreamLine(writer))
+        if self.endpoint is not None:
+            self.transcript.add(">", "event endpoint", self.endpoint)
+            writer.write(encode_event(self.endpoint.encode(), event="endpoint"))
+
+    async def _serve_socket(self, http: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.transcript.add("<", "socket", f"GET {http.target} (upgrade)")
+        script = self.scripts.get("GET")
+        if script is not None:
+            script(Call(self, {"jsonrpc": "2.0", "id": None, "method": "GET"}, http, writer))
+            return
+        writer.write(agree(http.get("sec-websocket-key") or ""))
+        codec = WebSocket(is_client=False, limits=LIMITS)
+        self.lines.append(SocketLine(writer))
+        with contextlib.suppress(ConnectionError):
+            while not codec.is_over and (data := await reader.read(65536)):
+                for text in codec.receive_data(self.tap.incoming_bytes(data)):
+                    self._hear(text, "socket", writer)
+                for control in codec.data_to_send():
+                    writer.write(control)
+                if codec.state is SocketState.FAILED:
+                    break
+        ending = codec.ending
+        if codec.state is SocketState.FAILED and ending is not None:
+            self.monitor.misframed(self, ending.reason)
+        self.transcript.add("<", "socket", f"(ended: {ending.code if ending else 'without a close'})")
+        writer.close()
 
     async def _other(self, http: Head, writer: asyncio.StreamWriter) -> None:
         script = self.scripts.get(http.method)
@@ -304,6 +378,8 @@ class ScriptedServer:
             found = script(call)
             if asyncio.iscoroutine(found):
                 await found
+        elif http.method == "GET" and self.transport == "sse" and http.target == "/sse":
+            self.open_stream(writer)
         elif (
             http.method == "GET" and not self.revision.is_envelope and self.answers_get == 200 and http.target == "/mcp"
         ):
