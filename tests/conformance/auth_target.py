@@ -8,6 +8,7 @@ The file is the one that the judge is given: the gate knows what each of its tok
 import argparse
 import asyncio
 import json
+import re
 import socket
 import tomllib
 from pathlib import Path
@@ -151,7 +152,8 @@ def main() -> None:
     """Serve until killed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--tokens", type=Path, required=True)
-    parser.add_argument("--mutate", action="append", default=[])
+    known = sorted(set(re.findall(r'broken\("([^"]+)"\)', Path(__file__).read_text(encoding="utf-8"))))
+    parser.add_argument("--mutate", action="append", default=[], choices=known)
     given = parser.parse_args()
     rows = tomllib.loads(given.tokens.read_text())
     tokens = {rows[kind]: kind for kind in GRANTED if kind in rows}
