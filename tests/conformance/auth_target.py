@@ -90,6 +90,8 @@ class Gate:
         if self.broken("any scheme") and scheme:
             scheme = "bearer"
             token = token if token in self.tokens else next(iter(self.tokens))
+        if not scheme and self.broken("open to everybody"):
+            return None
         if not scheme:
             return (403 if self.broken("forbidden without a token") else 401), {"scope": "mcp:read"}
         kind = self.tokens.get(token)
