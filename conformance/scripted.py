@@ -188,7 +188,8 @@ class Call:
         request_id = self.server.new_id()
         waiting: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.server.asked[request_id] = waiting
-        self.send({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
+        self.server.sent[request_id] = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
+        self.send(self.server.sent[request_id])
         try:
             return await asyncio.wait_for(waiting, timeout)
         except TimeoutError:
@@ -217,6 +218,8 @@ class ScriptedServer:
         self.heads: list[Head] = []
         self.calls: list[Call] = []
         self.asked: dict[Any, asyncio.Future[dict[str, Any]]] = {}
+        self.sent: dict[Any, dict[str, Any]] = {}
+        """What the client was asked, by its id."""
         self.answers_get = 200
         self.has_sessions = True
         self.gate: Gate | None = None
