@@ -55,7 +55,7 @@ QUESTIONS = {
         Question("connections", "HTTP by connections, 1 to 256, both eras and parsers", 60, ("mcp", "typescript")),
         Question("loops", "HTTP on asyncio, uvloop and trio", 10),
         Question("answers", "HTTP answers as event streams and as JSON, both eras", 20, EVERYONE),
-        Question("latency", "p50 and p99 over HTTP at 200, 1,000 and 4,000 calls a second", 80, EVERYONE),
+        Question("latency", "p50 and p99 over HTTP and stdio at 200, 1,000 and 4,000 calls a second", 80, EVERYONE),
         Question(
             "sessions", "calls in a session over HTTP; what 1,000 idle sessions weigh", 105, EVERYONE, is_short=True
         ),

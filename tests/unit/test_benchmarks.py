@@ -14,7 +14,7 @@ from benchmarks.harness import LOAD_BUSY, LOAD_LATE, SERVER_BUSY, Figure, Plan, 
 from benchmarks.peering import AGAINST, PEERS
 from benchmarks.processes import WebServer
 from benchmarks.progress import Progress
-from benchmarks.questions import QUESTIONS
+from benchmarks.questions import QUESTIONS, Question
 from benchmarks.subjects import peer
 from benchmarks.tables import LOAD_BOUND, Table, tables_of
 from benchmarks.tables import LOAD_LATE as LATE_NOTE
@@ -198,6 +198,18 @@ def test_a_run_is_told_kept_drawn_and_compared(tmp_path: Path, capsys: pytest.Ca
     assert {"cpu", "cores", "kernel", "python", "packages", "load"} <= line["machine"].keys()
     assert main(["compare", str(kept), str(kept)]) == 0
     assert "too few rounds to tell" in capsys.readouterr().out
+
+
+def test_a_question_that_fails_is_told_and_the_others_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(QUESTIONS, "missing", Question("missing", "what nobody measures", 1))
+    page = tmp_path / "report.md"
+    command = ["run", "missing", "pool", "--against", "", "--rounds", "1", "--report", str(page)]
+    assert main(command) == 1
+    assert "missing failed: ModuleNotFoundError" in capsys.readouterr().err
+    text = page.read_text()
+    assert "- missing failed: ModuleNotFoundError" in text and "### pool, a call in memory" in text
 
 
 @pytest.mark.parametrize(
