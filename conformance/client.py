@@ -5,13 +5,13 @@ import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from .check import Outcome
 from .clientmonitor import ClientMonitor
 from .requirements import Revision, revisions
 from .runner import CannotRun, Options, choose, chosen_revisions
-from .scenario import Scenario, Trial, run_scenario
+from .scenario import EVERYWHERE, Scenario, Trial, run_scenario
 from .scripted import ScriptedServer
 from .wire import Tap
 
@@ -26,6 +26,12 @@ class ClientTarget:
     tap: Tap
 
 
+class Closable(Protocol):
+    """Something that was started."""
+
+    async def close(self) -> None: ...
+
+
 class ClientTrial(Trial):
     """One run of a scenario with a client."""
 
@@ -35,16 +41,19 @@ class ClientTrial(Trial):
         super().__init__(*args)
         self.stderr = ""
         self.status: int | None = None
-        self._servers: list[ScriptedServer] = []
+        self._servers: list[Closable] = []
 
-    async def serve(self) -> ScriptedServer:
+    async def serve(self, monitor: ClientMonitor | None = None) -> ScriptedServer:
         """Start a scripted server, sound until the scenario changes it."""
-        server = ScriptedServer(
-            self.revision, self.transport, ClientMonitor(self.observe), self.transcript, self.target.tap
-        )
+        watch = monitor or ClientMonitor(self.observe)
+        server = ScriptedServer(self.revision, self.transport, watch, self.transcript, self.target.tap)
         await server.start()
-        self._servers.append(server)
+        self.keep(server)
         return server
+
+    def keep(self, server: Closable) -> None:
+        """Close something in the end."""
+        self._servers.append(server)
 
     async def run_client(self, server: ScriptedServer, *, until: float = 8.0, **env: str) -> int | None:
         """Run the client against a server and return its exit status; `None` if it had to be stopped."""
@@ -90,7 +99,9 @@ async def judge_client(
         CannotRun: there is nothing to run.
     """
     target = ClientTarget(command, tap or Tap())
-    transports = options.transports or ("stdio", "http")
+    transports = options.transports or EVERYWHERE
+    if unknown := [each for each in transports if each not in EVERYWHERE]:
+        raise CannotRun(f"no transport is named {', '.join(unknown)}; there are {', '.join(EVERYWHERE)}")
     scenarios = choose("client", options.scenarios)
     lanes = [(r, t) for t in transports for r in chosen_revisions(options.revisions) if t in r.transports]
     work = [(s, r, t) for r, t in lanes for s in scenarios if s.fits(r, t)]

@@ -7,6 +7,8 @@ from protocol.limits import Limits
 
 from .dialect import META, NAMED
 from .monitor import Judge
+from .schemas import RULE as SCHEMA
+from .schemas import schema_faults
 from .scripted import SESSION, Head, ScriptedServer
 
 __all__ = ["ALWAYS_OF_CLIENTS", "ClientMonitor"]
@@ -38,6 +40,8 @@ ALWAYS_OF_CLIENTS = (
     108,
     144,
     145,
+    225,
+    SCHEMA,
 )
 _LIMITS = Limits(message_bytes=64 * 1024 * 1024, depth=512)
 
@@ -63,7 +67,8 @@ class ClientMonitor:
             self.check(8, False, "bytes that are no UTF-8", line)
             return
         self.check(8, True, "UTF-8", line)
-        self.check(47, isinstance(message, (dict, list)), f"no message: {raw[:80]!r}", line)
+        for rule in (47, 225):
+            self.check(rule, isinstance(message, (dict, list)), f"no message: {raw[:80]!r}", line)
         if isinstance(message, list):
             if not rules.batching:
                 self.check(14, False, "a batch was sent", line)
@@ -79,6 +84,12 @@ class ClientMonitor:
             return
         self.check(1, message.get("jsonrpc") == "2.0", f"jsonrpc is {message.get('jsonrpc')!r}", line)
         self.check(59, True, "one message", line)
+        faults = schema_faults(message, rules, server.sent.get(message.get("id")) if "method" not in message else None)
+        what = message.get("method") or "a response"
+        for fault in faults or ():
+            self.check(SCHEMA, False, f"{what}: {fault}", line)
+        if faults == []:
+            self.check(SCHEMA, True, f"{what} fits the schema", line)
         if "method" in message and "id" in message:
             self._request(server, message, line)
         elif "method" in message:
@@ -150,6 +161,10 @@ class ClientMonitor:
             self.check(26, named != self._initialize, "initialize was cancelled", line)
             is_known = (type(named), named) in self._ids
             self.check(145, is_known, f"a cancel for {named!r}, which was never sent", line)
+
+    def misframed(self, server: ScriptedServer, why: str) -> None:
+        """Look at a WebSocket that ended because its frames were wrong."""
+        self.check(225, False, f"the frames break RFC 6455: {why}", server.transcript.last)
 
     def head(self, server: ScriptedServer, http: Head, message: Any) -> None:
         """Look at the head of an HTTP request."""

@@ -30,6 +30,7 @@ __all__ = ["MemoryTarget", "assert_conformant"]
 class _MemoryWire(PipeWire):
     """The judge's end of a pipe inside the process."""
 
+    has_process = False
     closed = False
 
     def __init__(self, server: Any, transcript: Transcript, tap: Tap) -> None:
@@ -37,6 +38,8 @@ class _MemoryWire(PipeWire):
         self._server = server
         self._far: Any = None
         self._codec = LineCodec(LARGEST)
+        self._is_deaf = False
+        self._held: list[bytes] = []
 
     async def open(self, env: Any = None) -> None:
         """Connect."""
@@ -50,6 +53,9 @@ class _MemoryWire(PipeWire):
 
     def deliver(self, data: bytes) -> None:
         """Take bytes of the server's."""
+        if self._is_deaf:
+            self._held.append(data)
+            return
         self._take(self._codec.receive_data(data))
         asyncio.get_running_loop().call_soon(self._far.taken)
 
@@ -59,8 +65,19 @@ class _MemoryWire(PipeWire):
         self._lines.put_nowait(None)
 
     def undelivered(self) -> int:
-        """Return how many bytes wait to be read: none, they are read at once."""
-        return 0
+        """Return how many bytes wait to be read: none, unless the judge is deaf."""
+        return sum(map(len, self._held))
+
+    def deafen(self) -> None:
+        """Read nothing from now on."""
+        self._is_deaf = True
+
+    def hear(self) -> None:
+        """Read again."""
+        self._is_deaf = False
+        held, self._held = b"".join(self._held), []
+        if held:
+            self.deliver(held)
 
     def taken(self) -> None:
         """Learn that the server has read everything."""
