@@ -236,6 +236,20 @@ def test_a_change_within_the_spread_is_called_noise(
     assert "not the same cpu: before and after" in said
 
 
+def test_a_change_of_the_machine_shows_as_one_of_the_floor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, ours, floor in (
+        ("before", (40.0, 41.0, 42.0), (99.0, 100.0, 101.0)),
+        ("after", (20.5,) * 3, (50.0,) * 3),
+    ):
+        figures = [Figure("t", "ours", ours, "calls/s"), Figure("t", "bare (floor)", floor, "calls/s")]
+        lines = [{**figure.as_json(), "run": name, "machine": {}} for figure in figures]
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["compare", str(tmp_path / "before"), str(tmp_path / "after")]) == 0
+    ours, floor = capsys.readouterr().out.splitlines()[-2:]
+    assert "-50.0%" in ours and "+0.0%" in ours and ours.endswith("worse, as the floor")
+    assert floor.endswith("worse")
+
+
 def test_the_load_accepts_no_answer_but_the_one_that_was_asked_for() -> None:
     with WebServer(peer("bare_http.py")) as server:
         with Load(server.port, 2) as load, pytest.raises(RuntimeError, match="answered with"):
