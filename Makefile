@@ -51,7 +51,7 @@ fuzz: .venv/.dev  ## state machines and parsers, 2,000 examples each
 bench: .venv/.dev  ## the short benchmarks against peers and floors, some minutes
 	$(BIN)/python -m benchmarks run --short
 
-bench-all: .venv/.dev  ## all of them, with a report and its pictures in build/bench, about 25 minutes
+bench-all: .venv/.dev  ## all of them, with a report and its pictures in build/bench, about 15 minutes
 	mkdir -p build/bench
 	$(BIN)/python -m benchmarks run --json build/bench/run.jsonl --plot build/bench/plots --report build/bench/report.md
 

@@ -22,7 +22,7 @@ def run(plan: Plan) -> list[Figure]:
         floors = {name: H11_FLOOR if "h11" in name else FLOOR for name in commands}
         with serving(commands) as servers:
             requests = {name: make(server.port) for name, server in servers.items()}
-            for count in COUNTS:
+            for count in COUNTS[: plan.sized(len(COUNTS))]:
                 turns = {name: web_turn(server, requests[name], b'"hello"', count) for name, server in servers.items()}
                 found = contest(turns, plan, first=count)
                 figures += figures_of(table, found, "calls/s", floors=floors, at=count, axis="connections")

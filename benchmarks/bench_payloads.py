@@ -16,9 +16,7 @@ def run(plan: Plan) -> list[Figure]:
     commands = web_servers(speaking(plan.against, "envelope"), "--largest=33554432")
     figures: list[Figure] = []
     with serving(commands) as servers:
-        for size in SIZES:
-            if plan.scale < 1 and size > LARGE:
-                continue
+        for size in SIZES[: plan.sized(len(SIZES), 4)]:
             text = _TEXT * (size // len(_TEXT))
             connections = 4 if size >= LARGE else 16
             turns = {

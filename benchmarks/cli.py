@@ -8,6 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from conformance.install import Unavailable
+
 from .compare import compare, load
 from .goals import HEAD, reached
 from .harness import Figure, Plan
@@ -87,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif options.command == "run":
         plan = _SHORT if options.short else _USUAL
         plan = replace(plan, against=tuple(options.against), rounds=options.rounds or plan.rounds)
-        _run([row for name, row in QUESTIONS.items() if name in options.questions], plan, options)
+        return _run([row for name, row in QUESTIONS.items() if name in options.questions], plan, options)
     else:
         try:
             print(compare(load(options.before), load(options.after)))
@@ -108,23 +110,35 @@ def _list() -> str:
     return "\n".join(lines)
 
 
-def _run(chosen: list[Question], plan: Plan, options: argparse.Namespace) -> None:
+def _run(chosen: list[Question], plan: Plan, options: argparse.Namespace) -> int:
     machine = describe()
     started = datetime.now(UTC).isoformat(timespec="seconds")
-    heading = note(machine, versions([name for name in plan.against if any(name in row.peers for row in chosen)]))
+    try:
+        peers = versions([name for name in plan.against if any(name in row.peers for row in chosen)])
+    except (RuntimeError, OSError, Unavailable) as error:
+        print(f"a peer cannot be installed; --against '' measures without them: {error}", file=sys.stderr)
+        return 2
+    heading = note(machine, peers)
     print("\n".join(heading), flush=True)
     progress = Progress({row.name: row.seconds for row in chosen})
     plan = replace(plan, tell=progress.tell)
     figures: list[Figure] = []
+    failed: list[str] = []
     for row in chosen:
         progress.begin(row.name)
-        found = row.run(plan)
+        try:
+            found = row.run(plan)
+        except Exception as error:  # a long run keeps what it has, and goes on
+            progress.end()
+            failed.append(f"{row.name} failed: {type(error).__name__}: {error}")
+            print(f"\n{failed[-1]}", file=sys.stderr, flush=True)
+            continue
         progress.end()
         figures += found
         for table in tables_of(found):
             print(f"\n{table.text()}", flush=True)
         if options.json:
-            # Written as they come: an interrupted run keeps what it has.
+            # Written as they come: an interrupted run keeps what it has, too.
             with options.json.open("a") as out:
                 for figure in found:
                     line = {**figure.as_json(), "run": started, "machine": machine}
@@ -132,7 +146,8 @@ def _run(chosen: list[Question], plan: Plan, options: argparse.Namespace) -> Non
     print(_goals(figures))
     if options.report or options.plot:
         place = options.plot or options.report.parent / "plots"
-        report(figures, heading, pictures=place, page=options.report)
+        report(figures, [*heading, *failed], pictures=place, page=options.report)
+    return 1 if failed else 0
 
 
 def _goals(figures: list[Figure]) -> str:

@@ -1,13 +1,16 @@
 """Two runs side by side: how much each figure moved, and whether that is more than noise."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .harness import Figure
 from .tables import number
 
 __all__ = ["Run", "compare", "load"]
+
+
+_Key = tuple[str, str, float | None]
 
 
 class Run:
@@ -38,7 +41,10 @@ def load(path: Path) -> Run:
 
 
 def compare(before: Run, after: Run) -> str:
-    """Return a line a figure that both have: the medians, by how much it is better, and what the spread says of it."""
+    """Return a line a figure that both have: the medians, by how much it is better, and what the spread says of it.
+
+    Where the floor of the same table moved too, the machine did: beside it stands by how much the share of it changed.
+    """
     lines = [f"before: {before.name}", f"after:  {after.name}"]
     lines += [
         f"not the same {name}: {before.machine.get(name)} and {after.machine.get(name)}"
@@ -46,34 +52,41 @@ def compare(before: Run, after: Run) -> str:
         if before.machine.get(name) != after.machine.get(name)
     ]
     old = {_key(figure): figure for figure in before.figures}
-    rows = [_row(old[_key(figure)], figure) for figure in after.figures if _key(figure) in old]
+    new = {_key(figure): figure for figure in after.figures}
+    rows = [_row(key, old, new) for key in new if key in old]
     if not rows:
         return "\n".join([*lines, "no figure is in both"])
-    head = ["table", "subject", "before", "after", "unit", "change", "verdict"]
+    head = ["table", "subject", "before", "after", "unit", "change", "beside the floor", "verdict"]
     widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
     lines += [
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in [head, *rows]
     ]
-    gone = old.keys() - {_key(figure) for figure in after.figures}
-    if gone:
-        lines.append(f"only before: {len(gone)} figures")
-    new = {_key(figure) for figure in after.figures} - old.keys()
-    if new:
-        lines.append(f"only after: {len(new)} figures")
+    for name, keys in (("before", old.keys() - new.keys()), ("after", new.keys() - old.keys())):
+        if keys:
+            lines.append(f"only {name}: {len(keys)} figures")
     return "\n".join(lines)
 
 
-def _key(figure: Figure) -> tuple[str, str, float | None]:
+def _key(figure: Figure) -> _Key:
     return figure.table, figure.subject, figure.at
 
 
-def _row(before: Figure, after: Figure) -> list[str]:
+def _row(key: _Key, old: Mapping[_Key, Figure], new: Mapping[_Key, Figure]) -> list[str]:
+    before, after = old[key], new[key]
     subject = after.subject if after.at is None else f"{after.subject}, {number(after.at)} {after.axis}"
     cells = [after.table, subject, number(before.value), number(after.value), after.unit]
     ratio = after.ratio(before)
     if ratio is None:
-        return [*cells, "", "no ratio"]
-    return [*cells, f"{ratio - 1:+.1%}", _verdict(before.values, after.values, ratio)]
+        return [*cells, "", "", "no ratio"]
+    verdict, beside = _verdict(before.values, after.values, ratio), ""
+    floor = (after.table, after.floor, after.at)
+    if floor != key and floor in old and floor in new:
+        moved = new[floor].ratio(old[floor])
+        if moved is not None:
+            beside = f"{ratio / moved - 1:+.1%}"
+            if verdict == _verdict(old[floor].values, new[floor].values, moved) != "noise":
+                verdict += ", as the floor"
+    return [*cells, f"{ratio - 1:+.1%}", beside, verdict]
 
 
 def _verdict(before: Sequence[float], after: Sequence[float], ratio: float) -> str:

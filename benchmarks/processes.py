@@ -160,7 +160,7 @@ class Lines(_Process):
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=cwd
             )
         assert self.process.stdin is not None and self.process.stdout is not None
-        self._in, self._out = self.process.stdin.fileno(), self.process.stdout.fileno()
+        self._in, self.out = self.process.stdin.fileno(), self.process.stdout.fileno()
 
     def write(self, data: bytes) -> None:
         view = memoryview(data)
@@ -168,7 +168,7 @@ class Lines(_Process):
             view = view[os.write(self._in, view) :]
 
     def read(self) -> bytes:
-        data = os.read(self._out, _MOST)
+        data = os.read(self.out, _MOST)
         if not data:
             raise RuntimeError(f"{self.process.args!r} ended: status {self.process.wait()}")
         return data

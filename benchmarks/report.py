@@ -43,7 +43,7 @@ def report(figures: Sequence[Figure], heading: Sequence[str], *, pictures: Path,
         if table.figures[0].question != question:
             question = table.figures[0].question
             row = QUESTIONS.get(question)
-            lines += ["", f"## {question}" + (f": {row.summary}" if row else "")]
+            lines += ["", f"## {question}", *(["", f"What is asked: {row.summary}."] if row else [])]
         shown = os.path.relpath(places[table.title], page.parent)
         lines += ["", f"### {table.title}", "", f"![{table.title}]({shown})", "", table.markdown()]
     page.write_text("\n".join([*lines, ""]))
@@ -57,7 +57,9 @@ def draw(table: Table) -> str:
             Line(subject, [(each.at or 0, each.value) for each in table.figures if each.subject == subject])
             for subject in dict.fromkeys(each.subject for each in table.figures)
         ]
-        return line_chart(table.title, f"{unit}, {table.direction}", table.axis, lines)
+        subtitle = f"{unit}, {table.direction}; both axes are logarithmic"
+        subtitle += "; dashed: the floor" if table.has_floor else ""
+        return line_chart(table.title, subtitle, table.axis, lines)
     rounds = len(table.figures[0].values)
     subtitle = f"{unit}, {table.direction}"
     subtitle += f"; median of {rounds} rounds, whiskers from least to most" if rounds > 1 else ""

@@ -65,6 +65,7 @@ class Requests:
         tool: to call; `None` lists the tools.
         arguments: of the call.
         token: ask for progress.
+        varies: give each a header of its own, as tracing does, so that no head is like the one before.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Requests:
         tool: bytes | None = b"echo",
         arguments: bytes = b'{"message":"hello"}',
         token: bool = False,
+        varies: bool = False,
     ) -> None:
         method = b"tools/list" if tool is None else b"tools/call"
         meta = [b'"progressToken":"bench"'] if token else []
@@ -88,14 +90,20 @@ class Requests:
         params = [] if tool is None else [b'"name":"%b","arguments":%b' % (tool, arguments)]
         params += [b'"_meta":{%b}' % b",".join(meta)] if meta else []
         body = b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":{%b}}' % (_FIRST, method, b",".join(params))
-        self._before, _, self._after = encode(port, body, headers).partition(b"%d" % _FIRST)
+        if varies:
+            headers.append((b"x-request-id", b"%d" % _FIRST))
+        # In the last part stands the id of the message; one of the header before it has the same length.
+        *self._head, self._before, self._after = encode(port, body, headers).split(b"%d" % _FIRST)
         self._next = _FIRST
 
     def make(self, count: int) -> list[Ask]:
         """Return the next requests."""
         first, self._next = self._next, self._next + count
         before, after = self._before, self._after
-        return [(b"%b%d%b" % (before, number, after), b'"id":%d' % number) for number in range(first, first + count)]
+        asks = [(b"%b%d%b" % (before, number, after), b'"id":%d' % number) for number in range(first, first + count)]
+        for head in self._head:
+            asks = [(b"%b%b%b" % (head, mark[5:], request), mark) for request, mark in asks]
+        return asks
 
 
 class Wire:

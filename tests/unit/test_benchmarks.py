@@ -14,7 +14,7 @@ from benchmarks.harness import LOAD_BUSY, LOAD_LATE, SERVER_BUSY, Figure, Plan, 
 from benchmarks.peering import AGAINST, PEERS
 from benchmarks.processes import WebServer
 from benchmarks.progress import Progress
-from benchmarks.questions import QUESTIONS
+from benchmarks.questions import QUESTIONS, Question
 from benchmarks.subjects import peer
 from benchmarks.tables import LOAD_BOUND, Table, tables_of
 from benchmarks.tables import LOAD_LATE as LATE_NOTE
@@ -200,6 +200,18 @@ def test_a_run_is_told_kept_drawn_and_compared(tmp_path: Path, capsys: pytest.Ca
     assert "too few rounds to tell" in capsys.readouterr().out
 
 
+def test_a_question_that_fails_is_told_and_the_others_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(QUESTIONS, "missing", Question("missing", "what nobody measures", 1))
+    page = tmp_path / "report.md"
+    command = ["run", "missing", "pool", "--against", "", "--rounds", "1", "--report", str(page)]
+    assert main(command) == 1
+    assert "missing failed: ModuleNotFoundError" in capsys.readouterr().err
+    text = page.read_text()
+    assert "- missing failed: ModuleNotFoundError" in text and "### pool, a call in memory" in text
+
+
 @pytest.mark.parametrize(
     ("before", "after", "verdict"),
     [
@@ -222,6 +234,20 @@ def test_a_change_within_the_spread_is_called_noise(
     said = capsys.readouterr().out
     assert said.splitlines()[-1].endswith(verdict)
     assert "not the same cpu: before and after" in said
+
+
+def test_a_change_of_the_machine_shows_as_one_of_the_floor(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, ours, floor in (
+        ("before", (40.0, 41.0, 42.0), (99.0, 100.0, 101.0)),
+        ("after", (20.5,) * 3, (50.0,) * 3),
+    ):
+        figures = [Figure("t", "ours", ours, "calls/s"), Figure("t", "bare (floor)", floor, "calls/s")]
+        lines = [{**figure.as_json(), "run": name, "machine": {}} for figure in figures]
+        (tmp_path / name).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert main(["compare", str(tmp_path / "before"), str(tmp_path / "after")]) == 0
+    ours, floor = capsys.readouterr().out.splitlines()[-2:]
+    assert "-50.0%" in ours and "+0.0%" in ours and ours.endswith("worse, as the floor")
+    assert floor.endswith("worse")
 
 
 def test_the_load_accepts_no_answer_but_the_one_that_was_asked_for() -> None:
