@@ -24,14 +24,24 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command_name", required=True, metavar="COMMAND")
     server = commands.add_parser("server", help="judge a server")
     server.add_argument("--command", help="starts it on its standard streams")
-    server.add_argument("--url", help="where it serves Streamable HTTP")
-    server.add_argument("--serve", help="starts it to serve HTTP; {port} stands for the port, also in --url")
+    server.add_argument(
+        "--url",
+        action="append",
+        default=[],
+        help="where it serves: http(s):// Streamable HTTP, ws(s):// WebSocket, a path that ends in /sse, or sse=URL, "
+        "HTTP+SSE (http=URL: not that); once for each transport",
+    )
+    server.add_argument("--serve", help="starts it to serve; {port} stands for the port, also in each --url")
     server.add_argument("--fixtures", default="official", help="a fixture file, or the name of one that comes along")
+    server.add_argument("--token", help="a bearer token that it takes: env:NAME, file:PATH, or the token itself")
+    server.add_argument(
+        "--tokens", type=Path, help="a TOML file of tokens: good, narrow, broad, expired, foreign; tool"
+    )
     client = commands.add_parser("client", help="judge a client")
     client.add_argument("--command", required=True, help="starts it; the URL, or the command of a server, is appended")
     for each in (server, client):
         each.add_argument("--revisions", default="", help="names, with commas between them; default: all it speaks")
-        each.add_argument("--transports", default="", help="stdio,http; default: all that were given")
+        each.add_argument("--transports", default="", help="of stdio,http,sse,websocket; default: all that were given")
         each.add_argument("--scenarios", default="", help="ids, patterns, or requirements, with commas between them")
         each.add_argument("--timeout", type=float, default=5.0, help="seconds for an answer")
         each.add_argument("--jobs", type=int, default=4, help="how many conversations at a time")
@@ -153,6 +163,7 @@ def _judge(given: argparse.Namespace) -> int:
     from .report import as_json, has_failed, read_json, summary, write_junit
     from .runner import CannotRun, Options, judge_server
     from .target import ServerTarget
+    from .tokens import read_tokens
 
     wanted: dict[str, Any] = {name: _split(getattr(given, name)) for name in ("revisions", "transports", "scenarios")}
     if given.replay:
@@ -172,8 +183,9 @@ def _judge(given: argparse.Namespace) -> int:
     if given.command_name == "server":
         if not (given.command or given.url or given.serve):
             raise CannotRun("give --command, --url or --serve")
-        target = ServerTarget(command=given.command, url=given.url, serve=given.serve)
-        name = " ".join(each for each in (given.command, given.serve, given.url) if each)
+        tokens = read_tokens(given.token, given.tokens)
+        target = ServerTarget(command=given.command, url=given.url, serve=given.serve, tokens=tokens)
+        name = " ".join(each for each in (given.command, given.serve, *given.url) if each)
         outcomes, remarks = asyncio.run(judge_server(target, options, _Progress()))
     else:
         from .client import judge_client

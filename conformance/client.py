@@ -4,18 +4,22 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
-from .check import Outcome
+from .check import Outcome, Verdict
 from .clientmonitor import ClientMonitor
 from .requirements import Revision, revisions
 from .runner import CannotRun, Options, choose, chosen_revisions
-from .scenario import Scenario, Trial, run_scenario
+from .scenario import EVERYWHERE, Scenario, Trial, run_scenario
 from .scripted import ScriptedServer
 from .wire import Tap
 
 __all__ = ["ClientTarget", "ClientTrial", "judge_client"]
+
+
+_USUAL = 5.0
+"""Seconds for an answer, unless more or less is asked for."""
 
 
 @dataclass(slots=True)
@@ -24,6 +28,14 @@ class ClientTarget:
 
     command: str
     tap: Tap
+    spoken: set[tuple[str, str]] = field(default_factory=set)
+    """Where the client was seen to speak the revision, of revision and transport."""
+
+
+class Closable(Protocol):
+    """Something that was started."""
+
+    async def close(self) -> None: ...
 
 
 class ClientTrial(Trial):
@@ -35,16 +47,19 @@ class ClientTrial(Trial):
         super().__init__(*args)
         self.stderr = ""
         self.status: int | None = None
-        self._servers: list[ScriptedServer] = []
+        self._servers: list[Closable] = []
 
-    async def serve(self) -> ScriptedServer:
+    async def serve(self, monitor: ClientMonitor | None = None) -> ScriptedServer:
         """Start a scripted server, sound until the scenario changes it."""
-        server = ScriptedServer(
-            self.revision, self.transport, ClientMonitor(self.observe), self.transcript, self.target.tap
-        )
+        watch = monitor or ClientMonitor(self.observe)
+        server = ScriptedServer(self.revision, self.transport, watch, self.transcript, self.target.tap)
         await server.start()
-        self._servers.append(server)
+        self.keep(server)
         return server
+
+    def keep(self, server: Closable) -> None:
+        """Close something in the end."""
+        self._servers.append(server)
 
     async def run_client(self, server: ScriptedServer, *, until: float = 8.0, **env: str) -> int | None:
         """Run the client against a server and return its exit status; `None` if it had to be stopped."""
@@ -54,6 +69,7 @@ class ClientTrial(Trial):
             **env,
         }
         given = {name: value for name, value in {**os.environ, **more}.items() if value}
+        until *= max(1.0, self.timeout / _USUAL)  # who is given more time to answer is given more to start, too
         quiet, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
         command = f"exec {self.target.command} {server.address}"
         process = await asyncio.create_subprocess_shell(command, stdin=quiet, stdout=quiet, stderr=pipe, env=given)
@@ -74,8 +90,18 @@ class ClientTrial(Trial):
 
     async def close(self, *, is_sound: bool) -> None:
         """Stop the servers."""
+        if any(isinstance(server, ScriptedServer) and _has_spoken(server) for server in self._servers):
+            self.target.spoken.add((self.revision.name, self.transport))
         for server in self._servers:
             await server.close()
+
+
+def _has_spoken(server: ScriptedServer) -> bool:
+    """Tell whether a client took up the revision that the server speaks: a greeting in another one does not count."""
+    methods = [m.get("method") for m in server.messages if isinstance(m, dict) and isinstance(m.get("method"), str)]
+    if server.revision.is_envelope:
+        return any(method not in ("initialize", "notifications/initialized", "ping") for method in methods)
+    return any(method not in ("initialize", "server/discover") for method in methods)
 
 
 async def judge_client(
@@ -90,7 +116,9 @@ async def judge_client(
         CannotRun: there is nothing to run.
     """
     target = ClientTarget(command, tap or Tap())
-    transports = options.transports or ("stdio", "http")
+    transports = options.transports or EVERYWHERE
+    if unknown := [each for each in transports if each not in EVERYWHERE]:
+        raise CannotRun(f"no transport is named {', '.join(unknown)}; there are {', '.join(EVERYWHERE)}")
     scenarios = choose("client", options.scenarios)
     lanes = [(r, t) for t in transports for r in chosen_revisions(options.revisions) if t in r.transports]
     work = [(s, r, t) for r, t in lanes for s in scenarios if s.fits(r, t)]
@@ -112,4 +140,13 @@ async def judge_client(
             group.create_task(one(*each))
     order = {name: index for index, name in enumerate(revisions())}
     outcomes.sort(key=lambda o: (o.transport, order[o.revision], o.scenario))
-    return outcomes, []
+    remarks = []
+    for revision, transport in lanes:
+        lane = [o for o in outcomes if (o.revision, o.transport) == (revision.name, transport)]
+        if (revision.name, transport) not in target.spoken and not any(o.checks_with(Verdict.ERROR) for o in lane):
+            # In no scenario did it get as far as to speak: it does not, and that is no fault.
+            outcomes = [o for o in outcomes if o not in lane]
+            remarks.append(f"{transport}: {revision.name}: the client does not speak it")
+    if not outcomes:
+        raise CannotRun("; ".join(remarks))
+    return outcomes, remarks

@@ -40,6 +40,7 @@ ALWAYS_OF_CLIENTS = (
     108,
     144,
     145,
+    225,
     SCHEMA,
 )
 _LIMITS = Limits(message_bytes=64 * 1024 * 1024, depth=512)
@@ -66,7 +67,8 @@ class ClientMonitor:
             self.check(8, False, "bytes that are no UTF-8", line)
             return
         self.check(8, True, "UTF-8", line)
-        self.check(47, isinstance(message, (dict, list)), f"no message: {raw[:80]!r}", line)
+        for rule in (47, 225):
+            self.check(rule, isinstance(message, (dict, list)), f"no message: {raw[:80]!r}", line)
         if isinstance(message, list):
             if not rules.batching:
                 self.check(14, False, "a batch was sent", line)
@@ -159,6 +161,10 @@ class ClientMonitor:
             self.check(26, named != self._initialize, "initialize was cancelled", line)
             is_known = (type(named), named) in self._ids
             self.check(145, is_known, f"a cancel for {named!r}, which was never sent", line)
+
+    def misframed(self, server: ScriptedServer, why: str) -> None:
+        """Look at a WebSocket that ended because its frames were wrong."""
+        self.check(225, False, f"the frames break RFC 6455: {why}", server.transcript.last)
 
     def head(self, server: ScriptedServer, http: Head, message: Any) -> None:
         """Look at the head of an HTTP request."""

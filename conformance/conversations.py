@@ -1,14 +1,16 @@
-"""Conversations over pipes and over Streamable HTTP."""
+"""Conversations over pipes, WebSocket, Streamable HTTP and HTTP+SSE."""
 
 import asyncio
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
+from urllib.parse import urljoin, urlsplit
 
 from .dialect import ABSENT, NAMED, Conversation, NoAnswer, Pending, key_of
-from .wire import Answer, Broken, HttpRequest, HttpWire, PipeWire
+from .wire import Answer, Broken, HttpRequest, HttpWire, PipeWire, Transcript
+from .wire_ws import WebSocketWire
 
-__all__ = ["HttpConversation", "PipeConversation", "encode"]
+__all__ = ["HttpConversation", "PipeConversation", "SseConversation", "WebSocketConversation", "encode"]
 
 
 def encode(message: Any) -> bytes:
@@ -16,19 +18,29 @@ def encode(message: Any) -> bytes:
     return json.dumps(message, separators=(",", ":"), ensure_ascii=False).encode()
 
 
-class PipeConversation(Conversation):
-    """A conversation over a child's pipes."""
+class Duplex(Protocol):
+    """A wire that carries whole messages in both directions."""
 
-    transport = "stdio"
+    transcript: Transcript
 
-    def __init__(self, wire: PipeWire, *args: Any) -> None:
-        super().__init__(*args)
-        self.wire = wire
-        self._spawn(self._pump())
+    async def receive(self) -> bytes | None: ...
+    def send(self, message: bytes) -> None: ...
+    def put(self, message: bytes) -> None: ...
+    async def drain(self) -> None: ...
+    async def close(self) -> None: ...
+
+
+class _DuplexConversation(Conversation):
+    """A conversation over one wire that carries everything."""
+
+    wire: Duplex
 
     async def _pump(self) -> None:
         while (line := await self.wire.receive()) is not None:
             self.take(line, "pipe")
+        self._ended()
+
+    def _ended(self) -> None:
         self.is_closed = True
         self._news.set()
         for pending in list(self.pending.values()):
@@ -50,6 +62,11 @@ class PipeConversation(Conversation):
             self.wire.send(encode(message) if raw is None else raw)
         return pending
 
+    async def send_raw(self, data: bytes) -> None:
+        """Send bytes as one message, whatever they are."""
+        self.wire.put(data)
+        await self.wire.drain()
+
     async def notify(self, method: str, params: Any = None, **options: Any) -> None:
         """Send a notification."""
         message = {"jsonrpc": "2.0", "method": method} | ({} if params is None else {"params": params})
@@ -67,9 +84,40 @@ class PipeConversation(Conversation):
         await self.notify("notifications/cancelled", {"requestId": pending.id, "reason": "the judge cancels"})
 
     async def close(self) -> None:
-        """End the child."""
+        """End the child, or the connection."""
         await self.wire.close()
         await self._stop()
+
+
+class PipeConversation(_DuplexConversation):
+    """A conversation over a child's pipes."""
+
+    transport = "stdio"
+
+    def __init__(self, wire: PipeWire, *args: Any) -> None:
+        super().__init__(*args)
+        self.wire: PipeWire = wire
+        self._spawn(self._pump())
+
+
+class WebSocketConversation(_DuplexConversation):
+    """A conversation over a WebSocket."""
+
+    transport = "websocket"
+
+    def __init__(self, wire: WebSocketWire, *args: Any) -> None:
+        super().__init__(*args)
+        self.wire: WebSocketWire = wire
+        self._spawn(self._pump())
+
+    def _ended(self) -> None:
+        if self.wire.fault is not None:
+            self.monitor.misframed(self, self.wire.fault)
+        super()._ended()
+
+    def abandon(self, pending: Pending) -> None:
+        """Hang up while a request is under way."""
+        self.wire.abort()
 
 
 class HttpConversation(Conversation):
@@ -90,6 +138,8 @@ class HttpConversation(Conversation):
             "Content-Type": "application/json",
             "Accept": "application/json, text/event-stream",
         }
+        if self.wire.token is not None:
+            found["Authorization"] = f"Bearer {self.wire.token}"
         method = message.get("method") if isinstance(message, dict) else None
         if self.revision.is_envelope:
             found["MCP-Protocol-Version"] = self.revision.name
@@ -192,6 +242,16 @@ class HttpConversation(Conversation):
         message = {"jsonrpc": "2.0", "method": method} | ({} if params is None else {"params": params})
         return (await self.exchange(encode(message), message, **options)).status
 
+    async def send_raw(self, data: bytes) -> None:
+        """POST bytes, whatever they are, and take what comes back."""
+        answer = await self.post(data, None)
+        async for raw in answer.messages():
+            self.take(raw, "odd")
+
+    def abandon(self, pending: Pending) -> None:
+        """Hang up while a request is under way."""
+        pending.hang_up()
+
     async def respond(self, message: dict[str, Any]) -> None:
         """Send a response."""
         await self.exchange(encode(message), message)
@@ -213,4 +273,147 @@ class HttpConversation(Conversation):
                 answer.close()
             except (Broken, NoAnswer):
                 pass
+        await self.wire.close()
+
+
+class SseConversation(Conversation):
+    """A conversation over HTTP+SSE: what the target says comes on one stream, what it is told goes to another address.
+
+    Args:
+        wire: of the address of the stream.
+        args: those of `Conversation`.
+    """
+
+    transport = "sse"
+
+    def __init__(self, wire: HttpWire, *args: Any) -> None:
+        super().__init__(*args)
+        self.wire = wire
+        self.endpoint: str | None = None
+        """Where messages go, as the target named it."""
+        self.events: list[tuple[str, str]] = []
+        """The kind and the data of each event."""
+        self.stream: Answer | None = None
+
+    async def connect(self, **headers: str) -> int:
+        """Open the stream, wait for the address that messages go to, and return the status.
+
+        Raises:
+            NoAnswer: it does not come.
+        """
+        request = HttpRequest("GET", self.wire.target, [("Accept", "text/event-stream"), *headers.items()])
+        answer = await asyncio.wait_for(self.wire.send(request, self.transcript), max(self.timeout, self.patience))
+        if answer.status != 200 or not answer.is_stream:
+            answer.close()
+            self.is_closed = True
+            return answer.status
+        self.stream = answer
+        self._spawn(self._pump(answer))
+        deadline = asyncio.get_running_loop().time() + self.timeout
+        while self.endpoint is None and not self.is_closed:
+            left = deadline - asyncio.get_running_loop().time()
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), left)
+            except TimeoutError:
+                break
+        return 200
+
+    async def _pump(self, answer: Answer) -> None:
+        try:
+            async for raw in answer.messages():
+                kind, data = answer.events[-1]
+                self.events.append((kind, data))
+                self.has_spoken = True
+                self.monitor.event(self, kind, data)
+                if kind == "endpoint" and self.endpoint is None:
+                    self.endpoint = urljoin(self.wire.url, data)
+                elif kind != "endpoint":
+                    self.take(raw, "pipe")
+                self._news.set()
+        except Broken as error:
+            self.transcript.add("-", "sse", str(error))
+        self.is_closed = True
+        self._news.set()
+        for pending in list(self.pending.values()):
+            pending.fail(NoAnswer(f"the stream ended instead of answering {pending.method}"))
+
+    async def post(self, body: bytes, **options: Any) -> Answer:
+        """POST bytes to the address that was named, and return the answer's head.
+
+        Args:
+            body: what is sent.
+            options: `headers` to add, `target` in place of the address, `cut` into pieces.
+
+        Raises:
+            NoAnswer: no address was named.
+        """
+        if self.endpoint is None:
+            raise NoAnswer("no event named the address that messages go to")
+        parts = urlsplit(self.endpoint)
+        target = options.get("target") or (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        headers = {"Content-Type": "application/json", **(options.get("headers") or {})}
+        request = HttpRequest("POST", target, list(headers.items()), body)
+        sending = self.wire.send(request, self.transcript, cut=options.get("cut"))
+        return await asyncio.wait_for(sending, self.timeout)
+
+    async def _deliver(self, body: bytes) -> int:
+        status = 202
+        for passed in self.wire.tap.outgoing_line(body):
+            answer = await self.post(passed)
+            answer.close()
+            status = answer.status
+        return status
+
+    def start(self, method: str, params: Any = None, **options: Any) -> Pending:
+        """Send a request; its answer comes on the stream."""
+        message = self.message(method, params, options)
+        pending = Pending(message["id"], method, "pipe", message.get("params") or {}, self)
+        if self.is_closed:
+            raise NoAnswer(f"the stream has ended; {method} cannot be sent")
+        key = key_of(message["id"])
+        if key:
+            self.pending[key] = pending
+        self.monitor.began(self, message, "pipe")
+        self._spawn(self._run(pending, options.get("raw") or encode(message)))
+        return pending
+
+    async def _run(self, pending: Pending, body: bytes) -> None:
+        try:
+            status = await self._deliver(body)
+        except (Broken, NoAnswer, TimeoutError) as error:
+            pending.fail(NoAnswer(f"{pending.method} could not be sent: {error or 'no answer to the POST'}"))
+            return
+        if status >= 400:
+            pending.fail(NoAnswer(f"the POST of {pending.method} was answered with {status}"))
+
+    async def send_raw(self, data: bytes) -> None:
+        """POST bytes, whatever they are."""
+        (await self.post(data)).close()
+
+    def abandon(self, pending: Pending) -> None:
+        """Hang up while a request is under way."""
+        if self.stream is not None:
+            self.stream.close()
+
+    async def notify(self, method: str, params: Any = None, **options: Any) -> int:
+        """Send a notification and return the status."""
+        message = {"jsonrpc": "2.0", "method": method} | ({} if params is None else {"params": params})
+        return await self._deliver(encode(message))
+
+    async def respond(self, message: dict[str, Any]) -> None:
+        """Send a response."""
+        await self._deliver(encode(message))
+
+    async def cancel(self, pending: Pending) -> None:
+        """Cancel a request."""
+        self.pending.pop(key_of(pending.id) or (str, ""), None)
+        await self.notify("notifications/cancelled", {"requestId": pending.id, "reason": "the judge cancels"})
+
+    async def close(self) -> None:
+        """Hang up."""
+        self.is_closed = True
+        if self.stream is not None:
+            self.stream.close()
+        await self._stop()
         await self.wire.close()

@@ -37,6 +37,8 @@ class _MemoryWire(PipeWire):
         self._server = server
         self._far: Any = None
         self._codec = LineCodec(LARGEST)
+        self._is_deaf = False
+        self._held: list[bytes] = []
 
     async def open(self, env: Any = None) -> None:
         """Connect."""
@@ -50,6 +52,9 @@ class _MemoryWire(PipeWire):
 
     def deliver(self, data: bytes) -> None:
         """Take bytes of the server's."""
+        if self._is_deaf:
+            self._held.append(data)
+            return
         self._take(self._codec.receive_data(data))
         asyncio.get_running_loop().call_soon(self._far.taken)
 
@@ -59,8 +64,19 @@ class _MemoryWire(PipeWire):
         self._lines.put_nowait(None)
 
     def undelivered(self) -> int:
-        """Return how many bytes wait to be read: none, they are read at once."""
-        return 0
+        """Return how many bytes wait to be read: none, unless the judge is deaf."""
+        return sum(map(len, self._held))
+
+    def deafen(self) -> None:
+        """Read nothing from now on."""
+        self._is_deaf = True
+
+    def hear(self) -> None:
+        """Read again."""
+        self._is_deaf = False
+        held, self._held = b"".join(self._held), []
+        if held:
+            self.deliver(held)
 
     def taken(self) -> None:
         """Learn that the server has read everything."""

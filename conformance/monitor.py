@@ -16,8 +16,8 @@ from .wire import Answer
 
 __all__ = ["ALWAYS", "ServerMonitor"]
 
-ALWAYS = (1, 2, 4, 5, 6, 8, 9, 14, 15, 16, 19, 24, 34, 45, 46, 49, 64, 70, 78, 102, 103, 105, 120, 121, 132, 136,
-          138, 141, 142, 143, 147, 148, 151, 152, 163, 164, 174, 180, 181, 182, SCHEMA)  # fmt: skip
+ALWAYS = (1, 2, 4, 5, 6, 8, 9, 14, 15, 16, 19, 24, 34, 45, 46, 49, 64, 70, 78, 89, 91, 102, 103, 105, 120, 121,
+          132, 136, 138, 141, 142, 143, 147, 148, 151, 152, 163, 164, 174, 180, 181, 182, 225, SCHEMA)  # fmt: skip
 """The rules that every message is held to; a scenario passes them when it saw one that they are about."""
 
 _LIMITS = Limits(message_bytes=64 * 1024 * 1024, depth=512)
@@ -39,6 +39,10 @@ _CHANGES = {
 _VISIBLE = re.compile(r"[\x21-\x7e]+")
 
 
+_WHOLE = {"stdio": 46, "sse": 91, "websocket": 225}
+"""The rule that what comes is messages and nothing else, where all of it comes on one wire."""
+
+
 class Judge(Protocol):
     """Takes verdicts; see `scenario.Trial`."""
 
@@ -55,6 +59,9 @@ class ServerMonitor:
         self._theirs: set[tuple[type, Any]] = set()
         self._progress: dict[tuple[type, Any], float] = {}
         self._streams: dict[str, dict[str, Any]] = {}
+        self._going: set[tuple[type, Any]] = set()
+        """Requests whose answer was a task, which goes on."""
+        self._events = 0
         self.expects_odd = False
         """The scenario sent what deserves no usual answer: ids are not compared."""
 
@@ -87,6 +94,20 @@ class ServerMonitor:
             is_known = answer.media_type in ("application/json", "text/event-stream")
             self.check(64, is_known, f"a request was answered as {answer.header('content-type')!r}", line)
 
+    def event(self, conversation: Conversation, kind: str, data: str) -> None:
+        """Look at an event of HTTP+SSE: first `endpoint`, then nothing but messages."""
+        line = conversation.transcript.last
+        if not self._events:
+            self.check(89, kind == "endpoint", f"the first event is {kind!r}", line)
+        else:
+            self.check(89, kind != "endpoint", "the address that messages go to was named again", line)
+            self.check(91, kind in ("message", "endpoint"), f"an event of the kind {kind!r}: {data[:80]!r}", line)
+        self._events += 1
+
+    def misframed(self, conversation: Conversation, why: str) -> None:
+        """Look at a WebSocket that ended because its frames were wrong."""
+        self.check(225, False, f"the frames break RFC 6455: {why}", conversation.transcript.last)
+
     def received(self, conversation: Conversation, received: Received) -> None:
         """Look at a message."""
 
@@ -100,7 +121,8 @@ class ServerMonitor:
             check(8, False, "bytes that are no UTF-8")
             return
         check(8, True, "UTF-8")
-        if received.where == "pipe" and not check(46, isinstance(message, (dict, list)), f"no message: {raw[:80]!r}"):
+        whole = _WHOLE.get(conversation.transport)
+        if whole is not None and not check(whole, isinstance(message, (dict, list)), f"no message: {raw[:80]!r}"):
             return
         if raw.lstrip()[:1] == b"[":
             if not conversation.revision.batching:
@@ -169,8 +191,10 @@ class ServerMonitor:
             check(4, False, f"no request had the id {request_id!r} ({type(request_id).__name__})")
         elif key is not None and request is not None:
             check(4, True, "the id of the request")
-            check(5, key not in self._answered, f"request {request_id!r} was answered twice")
+            check(5, self.expects_odd or key not in self._answered, f"request {request_id!r} was answered twice")
             self._answered.add(key)
+            if isinstance(message.get("result"), dict) and "task" in message["result"]:
+                self._going.add(key)
             if "error" in message:
                 check(16, True, "the error names its request")
         if received.where == "get":
@@ -347,7 +371,7 @@ class ServerMonitor:
             for k, r in self._requests.items()
             if ((r.get("params") or {}).get("_meta") or {}).get("progressToken") == token
         ]
-        is_live = not owner or any(k not in self._answered for k in owner)
+        is_live = not owner or any(k not in self._answered or k in self._going for k in owner)
         check(143, is_live, f"progress for the token {token!r} after the answer")
 
     def _logged(

@@ -12,11 +12,11 @@ import pkgutil
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .check import Check, Outcome, Verdict
-from .conversations import HttpConversation, PipeConversation
+from .conversations import HttpConversation
 from .dialect import Conversation, NoAnswer, NotSpoken, Reply
 from .fixture import Fixtures
 from .monitor import ALWAYS, ServerMonitor
@@ -28,6 +28,8 @@ __all__ = ["SCENARIOS", "Scenario", "Skip", "Trial", "load", "run_scenario", "sc
 HANDSHAKE = "ABCD"
 ENVELOPE = "E"
 ALL = "ABCDE"
+EVERYWHERE = ("stdio", "http", "sse", "websocket")
+"""Every transport there is."""
 
 
 class Skip(Exception):
@@ -39,6 +41,7 @@ class Opener(Protocol):
 
     async def open(self, trial: "Trial", *, own: bool, options: dict[str, Any]) -> Conversation: ...
     async def release(self, conversation: Conversation, *, is_sound: bool) -> None: ...
+    async def twin(self) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +86,26 @@ def scenario(
     *,
     covers: Sequence[int],
     revisions: str = ALL,
-    transports: Sequence[str] = ("stdio", "http"),
+    transports: Sequence[str] = EVERYWHERE,
     role: str = "server",
     alone: bool = False,
     seconds: float = 20.0,
+    id: str | None = None,
 ) -> Callable[[Body], Body]:
     """Make a function a scenario; its name is the id and its docstring says what it tries.
 
     Args:
         covers: the numbers of the rules that it looks at.
         revisions: the letters of the revisions it is for, `A` the oldest.
-        transports: `stdio`, `http`.
+        transports: `stdio`, `http`, `sse`, `websocket`; default every one.
         role: whose rules they are: `server` or `client`.
         alone: give it a process of its own over stdio.
         seconds: when it is cut off.
+        id: another name than the function's.
     """
 
     def register(run: Body) -> Body:
-        name = getattr(run, "__name__", "").strip("_").replace("_", "-")
+        name = id or getattr(run, "__name__", "").strip("_").replace("_", "-")
         unknown = [rule for rule in covers if rule not in requirements()]
         if unknown or name in SCENARIOS:
             raise ValueError(f"scenario {name}: unknown rules {unknown}" if unknown else f"two scenarios named {name}")
@@ -134,6 +139,8 @@ class Trial:
         self.fixtures = fixtures
         self.timeout = timeout
         self.transcript = Transcript()
+        for secret, name in getattr(target, "secrets", {}).items():
+            self.transcript.redact.hide(secret, name)
         self.checks: list[Check] = []
         self._passed: set[int] = set()
         self.tried: list[int] = []
@@ -179,9 +186,13 @@ class Trial:
         if level == "MAY":
             return False
         verdict = Verdict.FAIL if level == "MUST" else Verdict.WARN
-        if not any(c.rule == rule and c.detail == detail for c in self.checks):
+        if not any(c.rule == rule and c.detail == detail and c.verdict is verdict for c in self.checks):
             self.checks.append(Check(rule, verdict, detail, self.transcript.last if line is None else line))
         return False
+
+    def holds(self, rule: int) -> bool:
+        """Tell whether a rule binds the target here."""
+        return requirements()[rule].applies(self.revision, self.transport, self.scenario.role)
 
     def advise(self, rule: int, is_kept: bool, detail: str) -> None:
         """Say whether advice that stands beside a rule is followed: a warning at most."""
@@ -291,7 +302,9 @@ async def run_scenario(
         outcome.note = outcome.note or "the target could not be closed"
     for rule in _undecided(trial, rules):
         trial.skip(rule, "the scenario ended without testing it")
-    outcome.checks = trial.checks
+    redact = trial.transcript.redact
+    outcome.note = redact(outcome.note)
+    outcome.checks = [replace(check, detail=redact(check.detail)) for check in trial.checks]
     outcome.transcript = trial.transcript.lines
     outcome.seconds = time.monotonic() - began
     return outcome
@@ -307,11 +320,6 @@ def _to_blame(trial: Trial, rules: list[int]) -> int:
 def _undecided(trial: Trial, rules: list[int]) -> list[int]:
     decided = {check.rule for check in trial.checks}
     return [rule for rule in rules if rule not in decided]
-
-
-def is_pipe(conversation: Conversation) -> bool:
-    """Tell whether a conversation goes over pipes."""
-    return isinstance(conversation, PipeConversation)
 
 
 def is_http(conversation: Conversation) -> bool:

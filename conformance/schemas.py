@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RULE", "schema_faults"]
 
-RULE = 225
+RULE = 226
 """The rule that a message broken by these schemas breaks, besides those that look at the same thing more closely."""
 
 _FOLDER = Path(__file__).parent / "schema"

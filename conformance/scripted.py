@@ -1,6 +1,7 @@
 """Scripted servers for clients under test: a small sound server whose every answer a scenario may replace.
 
-It serves one client over Streamable HTTP, or over standard streams through a child that relays lines; see `relay`.
+It serves one client over Streamable HTTP, HTTP+SSE or WebSocket, or over standard streams through a child that relays
+lines; see `relay`.
 """
 
 import asyncio
@@ -13,12 +14,15 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from protocol.framing.sse import encode_comment, encode_event
+from protocol.framing.websocket import SocketState, WebSocket
 
 from .dialect import META
 from .requirements import Revision
+from .scripted_wires import Line, SocketLine, StreamLine, agree
 from .wire import Tap, Transcript
+from .wire_ws import LIMITS
 
-__all__ = ["Call", "Script", "ScriptedServer"]
+__all__ = ["Call", "Gate", "Head", "Script", "ScriptedServer", "read_request", "write_answer"]
 
 SESSION = "judge-session-1"
 CACHED = (
@@ -31,11 +35,16 @@ CACHED = (
 )
 
 
+Gate = Callable[["Head", bytes], "tuple[int, dict[str, str], bytes] | None"]
+"""Looks at an HTTP request first: answers it with a status, headers and a body, or lets it pass."""
+
+
 class Watcher(Protocol):
     """Looks at everything that a client sends; see `clientmonitor`."""
 
     def received(self, server: "ScriptedServer", message: Any, raw: bytes, http: "Head | None") -> None: ...
     def head(self, server: "ScriptedServer", http: "Head", message: Any) -> None: ...
+    def misframed(self, server: "ScriptedServer", why: str) -> None: ...
 
 
 @dataclass(slots=True)
@@ -52,6 +61,41 @@ class Head:
             if key.lower() == name.lower():
                 return value
         return None
+
+    def show(self) -> str:
+        """Return the headers in a line, without those that say nothing."""
+        return ", ".join(f"{k}: {v}" for k, v in self.headers if k.lower() not in ("host", "user-agent", "connection"))
+
+
+async def read_request(reader: asyncio.StreamReader) -> tuple[Head, bytes]:
+    """Read an HTTP request with a length.
+
+    Raises:
+        ValueError: it is none.
+        IncompleteReadError: it ends before its end.
+    """
+    block = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *rest = block.split("\r\n")
+    method, target, _ = first.split(" ", 2)
+    head = Head(method, target, [(k, v.strip()) for k, colon, v in (line.partition(":") for line in rest) if colon])
+    return head, await reader.readexactly(int(head.get("content-length") or 0))
+
+
+def write_answer(writer: asyncio.StreamWriter, status: int, body: bytes | None, extra: dict[str, str]) -> None:
+    """Write an HTTP answer and hang up; without a body, the head of a stream that goes on."""
+    kind = "application/json" if body is not None else "text/event-stream"
+    headers = {"Content-Type": kind, "Connection": "close"}
+    if body is not None:
+        headers["Content-Length"] = str(len(body))
+    headers |= extra
+    head = "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+    writer.write(f"HTTP/1.1 {status} Judged\r\n{head}\r\n".encode() + (body or b""))
+    if body is not None:
+        writer.close()
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8", "backslashreplace")
 
 
 @dataclass(slots=True, eq=False)
@@ -178,9 +222,13 @@ class ScriptedServer:
         """What the client was asked, by its id."""
         self.answers_get = 200
         self.has_sessions = True
+        self.gate: Gate | None = None
         self.address = ""
         self._next = 0
-        self._line: asyncio.StreamWriter | None = None
+        self.lines: list[Line] = []
+        """What messages are written to where one wire carries them all: the newest last."""
+        self.endpoint: str | None = "/messages?session=judge"
+        """What the `endpoint` event of HTTP+SSE says; `None`: there is none."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
@@ -193,11 +241,16 @@ class ScriptedServer:
 
     async def start(self) -> None:
         """Listen."""
-        serve = self._serve_http if self.transport == "http" else self._serve_lines
+        serve = self._serve_lines if self.transport == "stdio" else self._serve_http
         self._listening = await asyncio.start_server(serve, "127.0.0.1", 0, limit=1 << 22)
         port = self._listening.sockets[0].getsockname()[1]
         relay = [sys.executable, str(Path(__file__).with_name("relay.py")), str(port)]
-        self.address = f"http://127.0.0.1:{port}/mcp" if self.transport == "http" else " ".join(relay)
+        self.address = {
+            "stdio": " ".join(relay),
+            "http": f"http://127.0.0.1:{port}/mcp",
+            "sse": f"http://127.0.0.1:{port}/sse",
+            "websocket": f"ws://127.0.0.1:{port}/ws",
+        }[self.transport]
 
     async def close(self) -> None:
         """Stop."""
@@ -219,47 +272,107 @@ class ScriptedServer:
     # Wires.
 
     async def _serve_lines(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._line = writer
+        self.lines.append(Line(writer))
         self._writers.append(writer)
         self.is_connected.set()
         while line := await reader.readline():
-            for passed in self.tap.incoming_line(line.rstrip(b"\r\n")):
-                self.transcript.add("<", "stdin", passed)
-                if passed.strip():
-                    self._take(passed, None, writer)
+            self._hear(line.rstrip(b"\r\n"), "stdin", writer)
         self.transcript.add("<", "stdin", "(closed)")
         writer.close()
 
+    def _hear(self, raw: bytes, where: str, writer: asyncio.StreamWriter) -> None:
+        for passed in self.tap.incoming_line(raw):
+            self.transcript.add("<", where, passed)
+            if passed.strip():
+                self._take(passed, None, writer)
+
     def write_line(self, data: bytes) -> None:
-        """Write a line to the client."""
-        self.transcript.add(">", "stdout", data)
-        if self._line is not None and not self._line.is_closing():
-            self._line.write(data + b"\n")
+        """Write a message to the client, where one wire carries them all."""
+        name = {"stdio": "stdout", "sse": "event", "websocket": "socket"}[self.transport]
+        self.transcript.add(">", name, data)
+        if self.lines:
+            self.lines[-1].write(data)
+
+    def write_raw(self, data: bytes, remark: str = "") -> None:
+        """Write bytes as they are to that wire; the remark stands for them in the transcript."""
+        self.transcript.add(">", "raw", remark or data)
+        if self.lines:
+            self.lines[-1].write_raw(data)
+
+    def cut(self) -> None:
+        """Hang up that wire."""
+        self.transcript.add("-", "judge", "the judge hangs up")
+        if self.lines:
+            self.lines.pop().abort()
 
     async def _serve_http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.is_connected.set()
         self._writers.append(writer)
         try:
-            block = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            first, *rest = block.split("\r\n")
-            method, target, _ = first.split(" ", 2)
-            headers = [(k, v.strip()) for k, colon, v in (line.partition(":") for line in rest) if colon]
-            self.tap.incoming_request(headers)
-            http = Head(method, target, headers)
-            body = await reader.readexactly(int(http.get("content-length") or 0))
+            http, body = await read_request(reader)
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             writer.close()
             return
-        shown = ", ".join(f"{k}: {v}" for k, v in http.headers if k.lower() not in ("host", "user-agent", "connection"))
+        self.tap.incoming_request(http.headers)
+        if self.transport == "websocket" and http.method == "GET" and http.get("upgrade"):
+            self.heads.append(http)
+            await self._serve_socket(http, reader, writer)
+            return
         bodies = self.tap.incoming_line(body) if body else [body]
         for passed in bodies:
-            self.transcript.add("<", f"{method} {target}", f"[{shown}] {passed.decode('utf-8', 'backslashreplace')}")
+            self.transcript.add("<", f"{http.method} {http.target}", f"[{http.show()}] {_text(passed)}")
+            refused = self.gate(http, passed) if self.gate is not None else None
+            if refused is not None:
+                status, extra, answer = refused
+                self.write_http(writer, status, answer, extra)
+                continue
             self.heads.append(http)
-            if method == "POST":
+            if http.method == "POST" and self.transport != "sse":
                 self._take(passed, http, writer)
+            elif http.method == "POST":
+                self._post(passed, http, writer)
             else:
                 self.monitor.head(self, http, None)
                 await self._other(http, writer)
+
+    def _post(self, body: bytes, http: Head, writer: asyncio.StreamWriter) -> None:
+        """Take a POST of HTTP+SSE: its answer is bare, and the message is answered on the stream."""
+        if http.target != self.endpoint:
+            self.write_http(writer, 405 if http.target == "/sse" else 404, b"", {})
+            return
+        self.write_http(writer, 202, b"", {})
+        self._take(body, None, writer)
+
+    def open_stream(self, writer: asyncio.StreamWriter) -> None:
+        """Answer a GET with the stream that carries everything, and name where messages go."""
+        self.write_http(writer, 200, None, {})
+        self.lines.append(StreamLine(writer))
+        if self.endpoint is not None:
+            self.transcript.add(">", "event endpoint", self.endpoint)
+            writer.write(encode_event(self.endpoint.encode(), event="endpoint"))
+
+    async def _serve_socket(self, http: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.transcript.add("<", "socket", f"GET {http.target} (upgrade)")
+        script = self.scripts.get("GET")
+        if script is not None:
+            script(Call(self, {"jsonrpc": "2.0", "id": None, "method": "GET"}, http, writer))
+            return
+        writer.write(agree(http.get("sec-websocket-key") or ""))
+        codec = WebSocket(is_client=False, limits=LIMITS)
+        self.lines.append(SocketLine(writer))
+        with contextlib.suppress(ConnectionError):
+            while not codec.is_over and (data := await reader.read(65536)):
+                for text in codec.receive_data(self.tap.incoming_bytes(data)):
+                    self._hear(text, "socket", writer)
+                for control in codec.data_to_send():
+                    writer.write(control)
+                if codec.state is SocketState.FAILED:
+                    break
+        ending = codec.ending
+        if codec.state is SocketState.FAILED and ending is not None:
+            self.monitor.misframed(self, ending.reason)
+        self.transcript.add("<", "socket", f"(ended: {ending.code if ending else 'without a close'})")
+        writer.close()
 
     async def _other(self, http: Head, writer: asyncio.StreamWriter) -> None:
         script = self.scripts.get(http.method)
@@ -268,6 +381,8 @@ class ScriptedServer:
             found = script(call)
             if asyncio.iscoroutine(found):
                 await found
+        elif http.method == "GET" and self.transport == "sse" and http.target == "/sse":
+            self.open_stream(writer)
         elif (
             http.method == "GET" and not self.revision.is_envelope and self.answers_get == 200 and http.target == "/mcp"
         ):
@@ -279,18 +394,8 @@ class ScriptedServer:
 
     def write_http(self, writer: asyncio.StreamWriter, status: int, body: bytes | None, extra: dict[str, str]) -> None:
         """Write an HTTP answer; without a body, the head of a stream."""
-        headers = {
-            "Content-Type": "application/json" if body is not None else "text/event-stream",
-            "Connection": "close",
-        }
-        if body is not None:
-            headers["Content-Length"] = str(len(body))
-        headers |= extra
-        head = "".join(f"{k}: {v}\r\n" for k, v in headers.items())
-        self.transcript.add(">", "http", f"{status} {extra or ''} {(body or b'').decode()}")
-        writer.write(f"HTTP/1.1 {status} Judged\r\n{head}\r\n".encode() + (body or b""))
-        if body is not None:
-            writer.close()
+        self.transcript.add(">", "http", f"{status} {extra or ''} {_text(body or b'')}")
+        write_answer(writer, status, body, extra)
 
     # Messages.
 

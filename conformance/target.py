@@ -2,17 +2,21 @@
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
-from .conversations import HttpConversation, PipeConversation
-from .dialect import FULL, Conversation, NoAnswer, NotSpoken
+from .conversations import HttpConversation, PipeConversation, SseConversation, WebSocketConversation
+from .dialect import FULL, Conversation, Locked, NoAnswer, NotSpoken
 from .fixture import Fixtures
 from .monitor import ServerMonitor
 from .requirements import Revision
-from .scenario import Trial
+from .scenario import Skip, Trial
+from .tokens import Tokens
 from .wire import Broken, HttpWire, PipeWire, Tap, Transcript
+from .wire_ws import WebSocketWire
 
-__all__ = ["ServerTarget"]
+__all__ = ["ServerTarget", "address"]
 
 _STARTS_WITHIN = 20.0
 _LISTS = (
@@ -23,23 +27,67 @@ _LISTS = (
 )
 
 
+_SCHEMES = {"http": "http", "https": "http", "ws": "websocket", "wss": "websocket"}
+_NAMED = ("http", "sse", "websocket")
+
+
+def address(text: str) -> tuple[str, str]:
+    """Return the transport and the URL that a text names.
+
+    `sse=URL`, `http=URL` and `websocket=URL` say it; otherwise the scheme does, and a path that ends in `/sse`.
+
+    Raises:
+        ValueError: it is no URL of a transport.
+    """
+    name, mark, rest = text.partition("=")
+    if mark and name in _NAMED:
+        return name, rest
+    parts = urlsplit(text)
+    transport = _SCHEMES.get(parts.scheme)
+    if transport is None:
+        raise ValueError(f"{text!r} is no URL of a server: write http://, https://, ws:// or wss://, or sse=URL")
+    return ("sse" if transport == "http" and parts.path.endswith("/sse") else transport), text
+
+
 class ServerTarget:
     """A server under test.
 
     Args:
         command: starts it on its standard streams.
-        url: where it serves Streamable HTTP.
-        serve: starts it to serve HTTP; `{port}` stands for the port, and `url` may say it too.
+        url: where it serves, once for each transport; see `address`.
+        serve: starts it to serve; `{port}` stands for the port, also in each URL.
         tap: stands on the wire; see `wire.Tap`.
+        tokens: what it demands over HTTP, if it does.
+
+    Raises:
+        ValueError: an address that is none, or two for one transport.
     """
 
     def __init__(
-        self, *, command: str | None = None, url: str | None = None, serve: str | None = None, tap: Tap | None = None
+        self,
+        *,
+        command: str | None = None,
+        url: str | Sequence[str] | None = None,
+        serve: str | None = None,
+        tap: Tap | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self.command = command
-        self.url = url
+        self.urls: dict[str, str] = {}
+        """Where it serves, by transport."""
+        for text in (url,) if isinstance(url, str) else url or ():
+            transport, found = address(text)
+            if transport in self.urls:
+                raise ValueError(f"two addresses for {transport}: {self.urls[transport]} and {found}")
+            self.urls[transport] = found
+        if serve and not self.urls:
+            self.urls["http"] = "http://127.0.0.1:{port}/mcp"
         self._serve = serve
+        self._templates = dict(self.urls)
         self.tap = tap or Tap()
+        self.tokens = tokens or Tokens()
+        self.is_locked = False
+        """It let nobody in."""
         self._process: asyncio.subprocess.Process | None = None
         self._shared: dict[str, PipeConversation] = {}
         self.spoken: set[tuple[str, str]] = set()
@@ -48,7 +96,17 @@ class ServerTarget:
     @property
     def transports(self) -> tuple[str, ...]:
         """The transports it can be judged over."""
-        return (*(("stdio",) if self.command else ()), *(("http",) if self.url or self._serve else ()))
+        return (*(("stdio",) if self.command else ()), *(name for name in _NAMED if name in self.urls))
+
+    @property
+    def url(self) -> str | None:
+        """Where it serves Streamable HTTP."""
+        return self.urls.get("http")
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What no transcript shows, and what it shows instead."""
+        return self.tokens.secrets
 
     async def start(self) -> None:
         """Start what serves HTTP and wait until it answers.
@@ -61,7 +119,7 @@ class ServerTarget:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.url = (self.url or "http://127.0.0.1:{port}/mcp").replace("{port}", str(port))
+        self.urls = {name: each.replace("{port}", str(port)) for name, each in self._templates.items()}
         quiet = asyncio.subprocess.DEVNULL
         command = self._serve.replace("{port}", str(port))
         self._process = await asyncio.create_subprocess_shell(
@@ -79,16 +137,41 @@ class ServerTarget:
                 writer.close()
                 return
 
+    async def twin(self) -> "ServerTarget":
+        """Start another server of the same make, which may be ended.
+
+        Raises:
+            Skip: the target is not started by the judge.
+        """
+        if self._serve is None:
+            raise Skip("the target is not started by the judge, which cannot end it either")
+        other = ServerTarget(serve=self._serve, tap=self.tap)
+        other._templates = dict(self._templates)
+        await other.start()
+        return other
+
+    async def terminate(self, patience: float = 5.0) -> int | None:
+        """Tell what was started to stop, and return its exit status; `None`: it still runs."""
+        process = self._process
+        if process is None:
+            return None
+        if process.returncode is None:
+            process.terminate()
+        try:
+            return await asyncio.wait_for(process.wait(), patience)
+        except TimeoutError:
+            return None
+
     async def open(self, trial: Trial, *, own: bool, options: dict[str, Any]) -> Conversation:
         """Return a conversation: a shared one over stdio unless `own` or special options are asked for."""
-        if trial.transport == "http":
-            return await self._open_http(trial, options)
-        if own or options:
-            return await self._open_pipe(trial, options)
+        if trial.transport != "stdio" or own or options:
+            return await self._open(trial, options)
         shared = self._shared.get(trial.revision.name)
         if shared is None or shared.is_closed:
-            self._shared[trial.revision.name] = shared = await self._open_pipe(trial, options)
-            return shared
+            made = await self._open(trial, options)
+            assert isinstance(made, PipeConversation)
+            self._shared[trial.revision.name] = made
+            return made
         await _quiet(shared)
         monitor = trial.monitor()
         if isinstance(shared.monitor, ServerMonitor):
@@ -104,19 +187,35 @@ class ServerTarget:
         """Return a wire to a child, not yet started."""
         return PipeWire(self.command or "", transcript, self.tap)
 
-    async def _open_pipe(self, trial: Trial, options: dict[str, Any]) -> PipeConversation:
-        wire = self.make_wire(trial.transcript)
-        await wire.open()
-        made = PipeConversation(wire, trial.revision, trial.monitor(), trial.transcript, trial.timeout)
+    async def _open(self, trial: Trial, options: dict[str, Any]) -> Conversation:
+        made = await self._make(trial.transport, trial.revision, trial.monitor(), trial.transcript, trial.timeout)
         await _begin(made, options)
         return made
 
-    async def _open_http(self, trial: Trial, options: dict[str, Any]) -> HttpConversation:
-        if self.url is None:
-            raise NotSpoken("no URL was given")
-        wire = HttpWire(self.url, self.tap)
-        made = HttpConversation(wire, trial.revision, trial.monitor(), trial.transcript, trial.timeout)
-        await _begin(made, options)
+    async def _make(
+        self, transport: str, revision: Revision, monitor: ServerMonitor, transcript: Transcript, timeout: float
+    ) -> Conversation:
+        """Return a conversation in which nothing was said yet."""
+        rest = (revision, monitor, transcript, timeout)
+        if transport == "stdio":
+            wire = self.make_wire(transcript)
+            await wire.open()
+            return PipeConversation(wire, *rest)
+        url = self.urls.get(transport)
+        if url is None:
+            raise NotSpoken(f"no URL was given for {transport}")
+        if transport == "websocket":
+            far = WebSocketWire(url, transcript, self.tap)
+            status = await asyncio.wait_for(far.open(), max(timeout, _STARTS_WITHIN))
+            if status != 101:
+                raise Broken(f"{url} does not open a WebSocket: it answers {status}")
+            return WebSocketConversation(far, *rest)
+        if transport == "http":
+            return HttpConversation(HttpWire(url, self.tap, self.tokens.good), *rest)
+        made = SseConversation(HttpWire(url, self.tap, self.tokens.good), *rest)
+        if (status := await made.connect()) != 200:
+            await made.close()
+            raise Broken(f"{url} is no stream of events: it answers {status}")
         return made
 
     async def release(self, conversation: Conversation, *, is_sound: bool) -> None:
@@ -129,13 +228,8 @@ class ServerTarget:
         await conversation.close()
 
     async def _contact(self, revision: Revision, transport: str, timeout: float) -> Conversation:
-        transcript = Transcript()
         monitor = ServerMonitor(lambda rule, is_kept, detail, line=None: is_kept)
-        if transport == "http":
-            return HttpConversation(HttpWire(self.url or "", self.tap), revision, monitor, transcript, timeout)
-        wire = self.make_wire(transcript)
-        await wire.open()
-        made = PipeConversation(wire, revision, monitor, transcript, timeout)
+        made = await self._make(transport, revision, monitor, Transcript(), timeout)
         made.patience = timeout
         return made
 
@@ -145,6 +239,7 @@ class ServerTarget:
         try:
             await made.open()
         except NotSpoken as reason:
+            self.is_locked = self.is_locked or isinstance(reason, Locked)
             return str(reason)
         finally:
             if made.has_spoken:

@@ -12,10 +12,13 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from protocol.framing.lines import LineCodec
 from protocol.framing.sse import SSEDecoder
+
+from .redaction import Redactor
 
 __all__ = ["Answer", "Broken", "HttpRequest", "HttpWire", "PipeWire", "Tap", "Transcript"]
 
@@ -28,19 +31,22 @@ class Broken(Exception):
 
 
 class Transcript:
-    """What went over the wire, line by line, with the time since the start and the direction."""
+    """What went over the wire, line by line, with the time since the start and the direction; never a secret."""
 
-    __slots__ = ("_began", "lines")
+    __slots__ = ("_began", "lines", "redact")
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._began = time.monotonic()
+        self.redact = Redactor()
 
     def add(self, sign: str, where: str, text: bytes | str) -> None:
         """Record: `>` to the target, `<` from it, `-` a remark."""
         shown = text if isinstance(text, str) else text.decode("utf-8", "backslashreplace")
-        if len(shown) > _SHOWN:
-            shown = f"{shown[:_SHOWN]}… ({len(shown)} characters)"
+        length = len(shown)
+        shown = self.redact(shown)
+        if max(length, len(shown)) > _SHOWN:
+            shown = f"{shown[:_SHOWN]}… ({length} characters)"
         self.lines.append(f"{time.monotonic() - self._began:7.3f} {sign} {where}: {shown}")
 
     @property
@@ -62,6 +68,14 @@ class Tap:
     def incoming_line(self, line: bytes) -> list[bytes]:
         """Return what is read in place of a line from a pipe."""
         return [line]
+
+    def incoming_bytes(self, data: bytes) -> bytes:
+        """Return what is read in place of bytes from a WebSocket."""
+        return data
+
+    def incoming_event(self, kind: str, data: bytes) -> list[tuple[str, bytes]]:
+        """Return what is read in place of one event of a stream: kinds and data."""
+        return [(kind, data)]
 
     def outgoing_http(self, request: "HttpRequest") -> "HttpRequest":
         """Return the request that is sent in place of one."""
@@ -131,6 +145,10 @@ class PipeWire:
         for line in self.tap.outgoing_line(message):
             self.write(line + b"\n")
 
+    def put(self, message: bytes) -> None:
+        """Write bytes as one line, whatever they are."""
+        self.write(message + b"\n")
+
     def write(self, data: bytes) -> None:
         """Write bytes as they are."""
         self.transcript.add(">", "stdin", data.removesuffix(b"\n"))
@@ -146,12 +164,35 @@ class PipeWire:
         with contextlib.suppress(ConnectionError):
             await process.stdin.drain()
 
+    def _output(self) -> Any:
+        transport = getattr(self._process, "_transport", None)
+        return transport.get_pipe_transport(1) if transport is not None else None
+
+    def deafen(self) -> None:
+        """Read nothing from now on."""
+        self.transcript.add("-", "judge", "reads nothing")
+        if (output := self._output()) is not None:
+            output.pause_reading()
+
+    def hear(self) -> None:
+        """Read again."""
+        self.transcript.add("-", "judge", "reads again")
+        if (output := self._output()) is not None:
+            output.resume_reading()
+
     def close_input(self) -> None:
         """Close the child's standard input."""
         process = self._process
         assert process is not None and process.stdin is not None
         self.transcript.add(">", "stdin", "(closed)")
         process.stdin.close()
+
+    def terminate(self) -> None:
+        """Tell the child to stop, by a signal."""
+        assert self._process is not None
+        self.transcript.add("-", "judge", "SIGTERM")
+        with contextlib.suppress(ProcessLookupError):
+            self._process.terminate()
 
     async def wait(self, timeout: float) -> int | None:
         """Return the exit status; `None` if the child still runs after that time."""
@@ -281,12 +322,13 @@ class Answer:
         decoder = SSEDecoder(LARGEST)
         async for piece in self._chunks():
             for event in decoder.receive_data(piece):
-                data = event.data if isinstance(event.data, bytes) else str(event.data).encode()
-                for message in self.tap.incoming_message(self.request, data):
-                    self.events.append((event.event or "message", message.decode("utf-8", "replace")))
-                    self._note_id(decoder.last_event_id)
-                    self.transcript.add("<", f"{self.name} event", message)
-                    yield message
+                for kind, data in self.tap.incoming_event(event.event, event.data):
+                    for message in self.tap.incoming_message(self.request, data):
+                        self.events.append((kind, message.decode("utf-8", "replace")))
+                        self._note_id(decoder.last_event_id)
+                        shown = f"{self.name} event" if kind == "message" else f"{self.name} event {kind}"
+                        self.transcript.add("<", shown, message)
+                        yield message
             self._note_id(decoder.last_event_id)
             self.retry_ms = decoder.retry_ms
 
@@ -304,8 +346,10 @@ class Answer:
 class HttpWire:
     """An HTTP endpoint; each request has a connection of its own."""
 
-    def __init__(self, url: str, tap: Tap) -> None:
+    def __init__(self, url: str, tap: Tap, token: str | None = None) -> None:
         parts = urlsplit(url)
+        self.token = token
+        """Comes with each message of a conversation, unless it says another."""
         self.url = url
         self.tap = tap
         self.host = parts.hostname or "127.0.0.1"
@@ -313,11 +357,21 @@ class HttpWire:
         self.port = parts.port or (443 if self.is_tls else 80)
         self.target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         self._count = 0
+        self._is_deaf = False
         self._writers: list[asyncio.StreamWriter] = []
+
+    def deafen(self) -> None:
+        """Read nothing from now on, neither of the connections there are nor of later ones."""
+        self._is_deaf = True
+        for writer in self._writers:
+            if not writer.is_closing():
+                writer.transport.pause_reading()  # type: ignore[attr-defined]
 
     async def close(self) -> None:
         """Hang up every connection that is still there."""
         for writer in self._writers:
+            if self._is_deaf:
+                writer.transport.abort()
             writer.close()
         for writer in self._writers:
             with contextlib.suppress(OSError, TimeoutError):
@@ -358,6 +412,8 @@ class HttpWire:
         except OSError as error:
             raise Broken(f"no connection to {self.url}: {error}") from error
         self._writers.append(writer)
+        if self._is_deaf:
+            writer.transport.pause_reading()  # type: ignore[attr-defined]
         try:
             for piece in cut(data) if cut else [data]:
                 writer.write(piece)

@@ -21,7 +21,7 @@ from protocol import model
 from protocol.elicitation import apply_defaults, check_elicit_content, check_elicitation_schema
 from protocol.events import InputRequest, Request
 from protocol.jsonrpc import DECODE_ERRORS
-from protocol.params import CreateMessageParams, ElicitParams, EmptyParams
+from protocol.params import CreateMessageParams, ElicitCompleteParams, ElicitParams, EmptyParams
 from protocol.results import CreateMessageResult, ElicitResult, ListRootsResult
 from protocol.sampling import check_sampling_messages
 from protocol.types import (
@@ -328,10 +328,35 @@ class Context:
             raise _malformed(f"elicitation answer: {wrong}")
         return Elicitation("accept", convert(content))
 
-    async def elicit_url(self, message: str, url: str, *, key: str | None = None) -> Elicitation[None]:
-        """Ask the user to visit a URL; `accept` means consent to open it, nothing more."""
-        raw = await self._ask("elicitation/create", ElicitParams(message=message, mode="url", url=url), key)
+    async def elicit_url(
+        self, message: str, url: str, *, elicitation_id: str | None = None, key: str | None = None
+    ) -> Elicitation[None]:
+        """Ask the user to visit a URL; `accept` means consent to open it, nothing more.
+
+        Args:
+            message: what to tell the user.
+            url: what to visit.
+            elicitation_id: names the visit for `end_visit`; default one of the engine's (2025-11-25).
+            key: as in `elicit`.
+        """
+        named = UNSET if elicitation_id is None else elicitation_id
+        params = ElicitParams(message=message, mode="url", url=url, elicitation_id=named)
+        raw = await self._ask("elicitation/create", params, key)
         return Elicitation(_decode(raw, ElicitResult).action)
+
+    def end_visit(self, elicitation_id: str) -> Told:
+        """Tell the client that a visit it was asked for is over; only revision 2025-11-25 can say so."""
+        method, engine = "notifications/elicitation/complete", self._session.engine
+
+        def send() -> bool:
+            if method not in self.request.context.revision.methods or not self.request.is_open:
+                return False
+            engine.send_notification(
+                method, ElicitCompleteParams(elicitation_id=elicitation_id), related_to=self.request
+            )
+            return True
+
+        return self._tell(send)
 
     async def sample(
         self,

@@ -95,6 +95,29 @@ async def test_url_elicitation_is_consent_only(join: Join, revision: str) -> Non
     assert refused.value.error_code == MCPErrorCode.MISSING_CLIENT_CAPABILITY
 
 
+@rule(156)
+async def test_the_end_of_a_visit_is_told_where_there_is_a_word_for_it(join: Join, revision: str) -> None:
+    server = MCPServer("asks")
+    seen: list[ElicitParams] = []
+    told: list[Any] = []
+
+    @server.tool
+    async def login(ctx: Context) -> str:
+        action = (await ctx.elicit_url("Log in", "https://example.com/login", elicitation_id="visit-7")).action
+        return f"{action} {await ctx.end_visit('visit-7')}"
+
+    def answer(params: ElicitParams) -> bool:
+        seen.append(params)
+        return True
+
+    handlers = {"elicitation_handler": answer, "notification_handler": told.append}
+    has_word = revision == LAST_HANDSHAKE
+    async with join(server, revision, elicitation_modes=("form", "url"), **handlers) as client:
+        assert (await client.call_tool("login")).data == f"accept {has_word}"
+    assert (seen[0].elicitation_id == "visit-7") == has_word
+    assert [each.method for each in told] == ["notifications/elicitation/complete"] * has_word
+
+
 @rule(39)
 async def test_what_the_client_did_not_declare_is_not_asked(join: Join, revision: str) -> None:
     server = MCPServer("asks")

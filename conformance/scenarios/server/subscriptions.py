@@ -1,9 +1,10 @@
 """`subscriptions/listen`: what changed, on a stream of its own."""
 
+import asyncio
 from typing import Any
 
 from ...dialect import META
-from ...scenario import ENVELOPE, Trial, scenario
+from ...scenario import ENVELOPE, Skip, Trial, scenario
 
 TAG = f"{META}subscriptionId"
 
@@ -107,3 +108,34 @@ async def listen_to_what_is_not_there(trial: Trial) -> None:
     await talk.cancel(pending)
     reply = await talk.request("subscriptions/listen", {"notifications": "text"})
     trial.check(179, reply.error is not None, f"a filter that is text: {reply.show()}")
+
+
+@scenario(covers=[183], revisions=ENVELOPE, alone=True, seconds=20)
+async def listening_ends_gracefully(trial: Trial) -> None:
+    """A server that is told to stop ends each subscription with a complete result that names it."""
+    twin = None if trial.transport == "stdio" else await trial.target.twin()
+    try:
+        talk = await (trial.open(own=True) if twin is None else twin.open(trial, own=True, options={}))
+        pending = talk.start("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, id="listen-end")
+        if await talk.watch(_tagged("listen-end", ACK), 3.0) is None:
+            raise Skip("the target does not acknowledge a subscription")
+        if twin is None:
+            talk.wire.terminate()
+            status = await talk.wire.wait(5.0)
+        else:
+            status = await twin.terminate()
+        if status is None:
+            raise Skip("the target still runs 5 s after SIGTERM")
+        await asyncio.wait([pending.reply], timeout=1.0)
+        reply = pending.reply.result() if pending.reply.done() and not pending.reply.exception() else None
+        if reply is None and status < 0:
+            raise Skip("the target has no graceful end: the signal killed it")
+        result = (reply.result if reply else None) or {}
+        meta = result.get("_meta")
+        tag = meta.get(TAG) if isinstance(meta, dict) else None
+        is_graceful = result.get("resultType") == "complete" and tag == "listen-end"
+        trial.check(183, is_graceful, f"at the end: {reply.show() if reply else 'no result'}")
+        await talk.close()
+    finally:
+        if twin is not None:
+            await twin.close()

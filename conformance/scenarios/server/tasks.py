@@ -1,4 +1,4 @@
-"""Tasks: the older revision's, and the extension of the newest."""
+"""Tasks, as the extension of the newest revision; those of the older one stand in `tasks_legacy`."""
 
 import asyncio
 from typing import Any
@@ -140,50 +140,3 @@ async def listening_to_tasks(trial: Trial) -> None:
     _offered(trial, talk)
     reply = await talk.request("subscriptions/listen", {"notifications": {"taskIds": ["x"]}})
     trial.refused(203, reply, -32021, None, "taskIds without the extension")
-
-
-@scenario(covers=[187, 189, 190, 191, 193], revisions="D", alone=True, seconds=20)
-async def task_of_the_older_revision(trial: Trial) -> None:
-    """A call augmented with `task` is a task at once; its result waits for its end; terminal states stay."""
-    talk = await trial.open(own=True)
-    trial.needs(talk, "tasks", "requests", "tools", "call")
-    params = {**trial.tool("task"), "task": {"ttl": 60000}}
-    reply = await talk.request("tools/call", params)
-    task = (reply.result or {}).get("task")
-    is_made = isinstance(task, dict) and isinstance(task.get("taskId"), str) and task.get("status") == "working"
-    is_dated = isinstance(task, dict) and "createdAt" in task and "ttl" in task
-    if not trial.check(187, is_made and is_dated, f"CreateTaskResult: {reply.show()}") or not isinstance(task, dict):
-        return
-    name = {"taskId": task["taskId"]}
-    if (talk.server_capabilities["tasks"]).get("list") is not None:
-        listed = await talk.request("tasks/list", {})
-        ids = [t.get("taskId") for t in (listed.result or {}).get("tasks") or ()]
-        trial.check(193, task["taskId"] in ids, f"tasks/list holds {ids}")
-    result = await talk.request("tasks/result", name, timeout=8)
-    meta = ((result.result or {}).get("_meta") or {}).get(f"{META}related-task")
-    trial.check(190, "content" in (result.result or {}), f"tasks/result: {result.show()}")
-    trial.check(190, meta == name, f"the related task of tasks/result is {meta!r}")
-    state = (await talk.request("tasks/get", name)).result or {}
-    trial.check(189, state.get("status") == "completed", f"after its result: {state}")
-    reply = await talk.request("tasks/cancel", name)
-    trial.refused(191, reply, -32602, None, "tasks/cancel of a task that has ended")
-    for method in ("tasks/get", "tasks/result", "tasks/cancel"):
-        reply = await talk.request(method, {"taskId": "judge-made-this-up"})
-        trial.refused(191, reply, -32602, None, f"{method} of an unknown task")
-    if (talk.server_capabilities["tasks"]).get("list") is not None:
-        reply = await talk.request("tasks/list", {"cursor": "judge made this up"})
-        trial.refused(191, reply, -32602, None, "tasks/list with a made-up cursor")
-
-
-@scenario(covers=[188, 189], revisions="D", alone=True)
-async def tools_that_are_tasks(trial: Trial) -> None:
-    """A tool that is only a task is refused when called plainly; a cancelled task is cancelled at once."""
-    talk = await trial.open(own=True)
-    trial.needs(talk, "tasks", "requests", "tools", "call")
-    reply = await talk.request("tools/call", trial.tool("task_required"))
-    trial.refused(188, reply, -32601, None, "a tool that is only a task, called plainly")
-    made = await talk.request("tools/call", {**trial.tool("task", seconds=30), "task": {}})
-    task = (made.result or {}).get("task") or {}
-    reply = await talk.request("tasks/cancel", {"taskId": task.get("taskId")})
-    status = (reply.result or {}).get("status")
-    trial.check(189, status == "cancelled", f"tasks/cancel: {reply.show()}")

@@ -1,7 +1,7 @@
 """What the judge asks a server for, written with `fastmcp`; see `targets/mcp/server.py`, which says more.
 
-    python server.py                 # on the standard streams
-    python server.py --port 3001     # Streamable HTTP at http://127.0.0.1:3001/mcp
+python server.py                 # on the standard streams
+python server.py --port 3001     # Streamable HTTP at http://127.0.0.1:3001/mcp
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """What the judge asks of a client, written with `mcp` 1.x; see `targets/mcp/client.py`, which says more.
 
-    python client.py http://127.0.0.1:3001/mcp
-    python client.py COMMAND [ARGUMENT...]      # the command of a server on its standard streams
+python client.py http://127.0.0.1:3001/mcp
+python client.py COMMAND [ARGUMENT...]      # the command of a server on its standard streams
 """
 
 import os

@@ -89,8 +89,8 @@ async def run(address: list[str]) -> None:
         if scenario.startswith(prefix):
             sys.exit(f"{scenario}: {reason}")
     version = os.environ.get("MCP_CONFORMANCE_PROTOCOL_VERSION")
-    server: dict[str, Any] = {"transport": "http", "url": address[0]}
-    if not address[0].startswith("http"):
+    server: dict[str, Any] = {"url": address[0]}
+    if not address[0].startswith(("http://", "https://", "ws://", "wss://")):
         server = {"transport": "stdio", "command": address[0], "args": address[1:]}
     client = MCPClient(
         server,

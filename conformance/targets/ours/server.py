@@ -20,6 +20,8 @@ def make_server(*, page_size: int | None = None) -> MCPServer:
         "kailash-conformance",
         instructions="Serves what the conformance suite asks for.",
         enable_http_transport=True,
+        enable_sse_transport=True,
+        enable_websocket_transport=True,
         page_size=page_size,
     )
     add_tools(server)

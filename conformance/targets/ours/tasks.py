@@ -64,6 +64,14 @@ def add_tasks(server: MCPServer) -> None:
         return f"deleted {filename}" if is_meant else f"kept {filename}"
 
     @server.tool(task="optional", **_OFTEN)
+    async def test_task_progress(ctx: Context) -> str:
+        """Tells its progress three times."""
+        for done in (1, 2, 3):
+            await anyio.sleep(0.05)
+            await ctx.progress(done, 3)
+        return "done"
+
+    @server.tool(task="optional", **_OFTEN)
     async def multi_input(ctx: Context) -> str:
         """Asks two questions at once."""
         first, second = await asyncio.gather(
