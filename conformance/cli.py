@@ -57,6 +57,15 @@ def _parser() -> argparse.ArgumentParser:
     listed.add_argument("--role", choices=("server", "client"))
     explain = commands.add_parser("explain", help="say what a requirement or a scenario is about")
     explain.add_argument("id")
+    matrix = commands.add_parser("matrix", help="judge known implementations side by side")
+    matrix.add_argument("--targets", default="", help="names, with commas between them; default: all there are")
+    matrix.add_argument("--roles", default="server,client", help="server, client, or both with a comma between them")
+    matrix.add_argument("--by", choices=("area", "requirement"), default="area", help="what the rows of the table are")
+    for name, what in (("revisions", "names"), ("transports", "names"), ("scenarios", "ids or patterns")):
+        matrix.add_argument(f"--{name}", default="", help=f"{what}, with commas between them; default: all")
+    matrix.add_argument("--jobs", type=int, default=4, help="how many conversations at a time")
+    matrix.add_argument("--json", type=Path, help="write all runs to a file")
+    matrix.add_argument("--html", type=Path, help="write a page to a file")
     compare = commands.add_parser("compare", help="show how two runs differ")
     compare.add_argument("before", type=Path)
     compare.add_argument("after", type=Path)
@@ -76,6 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _explain(given.id)
         if given.command_name == "compare":
             return _compare(given)
+        if given.command_name == "matrix":
+            return _matrix(given)
         return _judge(given)
     except (CannotRun, BaselineError, ValueError) as error:
         print(f"cannot run: {error}", file=sys.stderr)
@@ -130,6 +141,25 @@ def _explain(name: str) -> int:
         f"no requirement and no scenario is named {name!r}; `list` and `list --requirements` show them", file=sys.stderr
     )
     return 2
+
+
+def _matrix(given: argparse.Namespace) -> int:
+    from . import matrix
+
+    roles = _split(given.roles)
+    if not roles or set(roles) - {"server", "client"}:
+        raise ValueError(f"no role is named {given.roles!r}; there are server, client")
+    return matrix.run(
+        _split(given.targets),
+        json_path=given.json,
+        html_path=given.html,
+        by=given.by,
+        roles=roles,
+        revisions=_split(given.revisions),
+        transports=_split(given.transports),
+        scenarios=_split(given.scenarios),
+        jobs=given.jobs,
+    )
 
 
 def _compare(given: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from .check import Outcome, Verdict
 from .clientmonitor import ClientMonitor
+from .dialect import META
 from .requirements import Revision, revisions
 from .runner import CannotRun, Options, choose, chosen_revisions
 from .scenario import EVERYWHERE, Scenario, Trial, run_scenario
@@ -20,6 +21,9 @@ __all__ = ["ClientTarget", "ClientTrial", "judge_client"]
 
 _USUAL = 5.0
 """Seconds for an answer, unless more or less is asked for."""
+_FIRST = "client-uses-a-server"
+"""The scenario that tells whether a client speaks a revision at all."""
+_VERSION = f"{META}protocolVersion"
 
 
 @dataclass(slots=True)
@@ -90,18 +94,21 @@ class ClientTrial(Trial):
 
     async def close(self, *, is_sound: bool) -> None:
         """Stop the servers."""
-        if any(isinstance(server, ScriptedServer) and _has_spoken(server) for server in self._servers):
+        if self.scenario.id == _FIRST and any(_has_spoken(each) for each in self._servers):
             self.target.spoken.add((self.revision.name, self.transport))
         for server in self._servers:
             await server.close()
 
 
-def _has_spoken(server: ScriptedServer) -> bool:
-    """Tell whether a client took up the revision that the server speaks: a greeting in another one does not count."""
-    methods = [m.get("method") for m in server.messages if isinstance(m, dict) and isinstance(m.get("method"), str)]
-    if server.revision.is_envelope:
-        return any(method not in ("initialize", "notifications/initialized", "ping") for method in methods)
-    return any(method not in ("initialize", "server/discover") for method in methods)
+def _has_spoken(server: Closable) -> bool:
+    """Tell whether a client took up the revision that a server speaks: a greeting in another one does not count."""
+    messages = [m for m in getattr(server, "messages", ()) if isinstance(m, dict) and isinstance(m.get("method"), str)]
+    if not isinstance(server, ScriptedServer) or not server.revision.is_envelope:
+        return any(message["method"] not in ("initialize", "server/discover") for message in messages)
+    return any(
+        message["method"] == "server/discover" or _VERSION in ((message.get("params") or {}).get("_meta") or {})
+        for message in messages
+    )
 
 
 async def judge_client(
@@ -143,8 +150,9 @@ async def judge_client(
     remarks = []
     for revision, transport in lanes:
         lane = [o for o in outcomes if (o.revision, o.transport) == (revision.name, transport)]
-        if (revision.name, transport) not in target.spoken and not any(o.checks_with(Verdict.ERROR) for o in lane):
-            # In no scenario did it get as far as to speak: it does not, and that is no fault.
+        is_silent = (revision.name, transport) not in target.spoken and any(o.scenario == _FIRST for o in lane)
+        if is_silent and not any(o.checks_with(Verdict.ERROR) for o in lane):
+            # It did not get as far as to speak: it does not, and that is no fault.
             outcomes = [o for o in outcomes if o not in lane]
             remarks.append(f"{transport}: {revision.name}: the client does not speak it")
     if not outcomes:

@@ -236,13 +236,17 @@ class ServerTarget:
     async def speaks(self, revision: Revision, transport: str, timeout: float) -> str | None:
         """Say why the target does not speak a revision; `None` if it does."""
         made = await self._contact(revision, transport, timeout)
+        is_refused = False
         try:
             await made.open()
         except NotSpoken as reason:
             self.is_locked = self.is_locked or isinstance(reason, Locked)
+            # How a server without envelopes refuses one is its own affair: no rule of that revision binds it.
+            answered = [each.message for each in made.inbox if isinstance(each.message, dict)]
+            is_refused = revision.is_envelope and not any("result" in message for message in answered)
             return str(reason)
         finally:
-            if made.has_spoken:
+            if made.has_spoken and not is_refused:
                 self.spoken.add((revision.name, transport))
             await made.close()
         return None

@@ -184,7 +184,7 @@ def test_prompt_with_arguments(arg1: str, arg2: str) -> str:
 
 
 @server.prompt
-def test_prompt_with_embedded_resource(resourceUri: str) -> list[Message]:  # noqa: N803 - a name of the protocol's
+def test_prompt_with_embedded_resource(resourceUri: str) -> list[Message]:
     """A prompt with a resource in it."""
     block = embedded(resourceUri, "Embedded resource content for testing.", "text/plain")
     return [Message(block), Message("Please process the embedded resource above.")]
