@@ -128,7 +128,7 @@ async def judge_client(
         raise CannotRun(f"no transport is named {', '.join(unknown)}; there are {', '.join(EVERYWHERE)}")
     scenarios = choose("client", options.scenarios)
     lanes = [(r, t) for t in transports for r in chosen_revisions(options.revisions) if t in r.transports]
-    work = [(s, r, t) for r, t in lanes for s in scenarios if s.fits(r, t)]
+    work = [(s, r, t) for r, t in lanes for s in scenarios if options.wants(s, r, t)]
     if not work:
         raise CannotRun("no scenario fits these revisions and transports")
     outcomes: list[Outcome] = []

@@ -14,9 +14,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["HOME", "Unavailable", "built", "make_venv", "run_build"]
+__all__ = ["HOME", "ROOT", "Unavailable", "built", "make_venv", "run_build"]
 
-_ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[(__package__ or "").count(".") + 1]
+"""The folder that the judge's package is imported from: the checkout, or where packages are installed."""
+
 _STAMP = ".complete"
 _BUILD_SECONDS = 540
 
@@ -29,8 +31,8 @@ _UNREACHABLE = re.compile(
 
 
 def _home() -> Path:
-    if (_ROOT / "pyproject.toml").is_file():
-        return _ROOT / ".peers"
+    if (ROOT / "pyproject.toml").is_file():
+        return ROOT / ".peers"
     cache = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(cache) / "kailash-mcp"
 

@@ -10,14 +10,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .environments import HOME, Unavailable, run_build
+from .environments import HOME, ROOT, Unavailable, run_build
 
 if TYPE_CHECKING:
     from .official import Leg
 
-__all__ = ["REPOSITORY", "Suite", "Unavailable", "install", "install_packages"]
-
-REPOSITORY = Path(__file__).parents[1]
+__all__ = ["Suite", "Unavailable", "install", "install_packages"]
 
 _LOCKED = Path(__file__).with_name("npm")
 _OLDEST_NODE = 22
@@ -32,7 +30,7 @@ class Suite:
         self.node, self.script = node, script
         self._command = [str(node), str(script)]
         # The suite starts the clients in its own folder and environment.
-        paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._environment = {**os.environ, "NODE_NO_WARNINGS": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
     def run(self, arguments: list[str], *, timeout: float) -> int:
@@ -40,7 +38,7 @@ class Suite:
         try:
             done = subprocess.run(
                 [*self._command, *arguments],
-                cwd=REPOSITORY,
+                cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
