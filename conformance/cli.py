@@ -5,7 +5,9 @@ The exit status is 0 if the target kept every rule it was held to, 1 if it broke
 
 import argparse
 import asyncio
+import contextlib
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -42,6 +44,9 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m confo
         "server": _judge,
         "client": _judge,
     }
+    # Whoever is told to end shall end what it started, as it does when it is interrupted.
+    with contextlib.suppress(ValueError):  # not in the main thread: whoever runs us there sees to it
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         return commands[given.command_name](given)
     except (CannotRun, BaselineError, Unavailable, ValueError) as error:

@@ -19,6 +19,7 @@ from .wire_ws import WebSocketWire
 __all__ = ["ServerTarget", "address"]
 
 _STARTS_WITHIN = 20.0
+_NO_METHOD = -32601
 _LISTS = (
     ("tools/list", "tools", "name"),
     ("prompts/list", "prompts", "name"),
@@ -291,7 +292,10 @@ async def _names(talk: Conversation, method: str, kind: str, key: str) -> set[st
     found: set[str] = set()
     params: dict[str, Any] = {}
     for _ in range(100):
-        result = (await talk.request(method, params)).result
+        reply = await talk.request(method, params)
+        if reply.code == _NO_METHOD:
+            return found  # who has no such list has nothing that would be on it
+        result = reply.result
         entries = result.get(kind) if result else None
         if result is None or not isinstance(entries, list):
             return None
