@@ -7,19 +7,21 @@ import asyncio
 import json
 import sys
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from .check import Outcome, Verdict, worst
+from .check import Check, Outcome, Verdict, worst
 from .client import judge_client
 from .install import install
 from .known import Prepared, known_targets, prepare
 from .official import Leg, Side, run_leg
 from .requirements import revisions
 from .runner import Options, judge_server
+from .scenario import load
+from .schemas import RULE as SCHEMA
 
 __all__ = ["Row", "compared", "rows_of", "run", "table"]
 
@@ -91,20 +93,26 @@ def compared(side: str, theirs: Mapping[str, tuple[str, str]], outcomes: Sequenc
         if "none" in row:
             found.append(Row(scenario, side, verdict, "none", (), row["none"], problem))
             continue
-        rules = set(row.get("rules", ()))
-        checks = [
-            check
-            for outcome in outcomes
-            if outcome.scenario in row["scenarios"]
-            for check in outcome.checks
-            if not rules or check.rule in rules
-        ]
-        ours = worst(check.verdict for check in checks)
+        revision = list(revisions())[-1 if row.get("newest") else -2]
+        checks = list(_looked_at(outcomes, row, revision))
+        is_tested = any(c.verdict is not Verdict.SKIP and (c.rule != SCHEMA or row.get("rules")) for c in checks)
+        ours = worst(c.verdict for c in checks if is_tested or c.verdict is not Verdict.PASS)
         complaint = next((c.detail for c in checks if c.verdict is ours and ours is not Verdict.PASS), "")
         why = row.get("why", {}).get(target, "")
         seen = f"ours: {complaint}" if complaint else f"theirs: {problem}" if problem else ""
         found.append(Row(scenario, side, verdict, ours.value, tuple(row["scenarios"]), why, seen))
     return found
+
+
+def _looked_at(outcomes: Sequence[Outcome], row: Mapping[str, Any], revision: str) -> Iterator[Check]:
+    """Yield the checks that count: of the rules that the row names, else of those that the scenarios are for."""
+    there = load()
+    named = set(row.get("rules", ()))
+    for outcome in outcomes:
+        # The scenarios of authorization are the same in all revisions, and theirs is not always the same one.
+        if outcome.scenario in row["scenarios"] and (outcome.revision == revision or outcome.scenario[:5] == "auth/"):
+            rules = named or {*there[outcome.scenario].covers, SCHEMA}
+            yield from (check for check in outcome.checks if check.rule in rules)
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -145,9 +153,11 @@ def _theirs(prepared: Prepared, side: Side) -> dict[str, tuple[str, str]]:
 
 def _ours(prepared: Prepared, side: Side) -> list[Outcome]:
     newest = list(revisions())[-2:]
+    named = [name for row in rows_of(side).values() for name in row.get("scenarios", ())]
     options = Options(
         fixtures=prepared.fixtures,
         revisions=tuple(newest),
+        scenarios=tuple(dict.fromkeys("auth/*" if name == "*" else name for name in named)),
         transports=("http",),
         timeout=prepared.known.timeout,
         patience=20.0,
