@@ -23,7 +23,7 @@ COMMANDS = [line for kind, text in BLOCKS if kind == "sh" for line in text.split
 STATUS = {"faulty.py": 1, "--replay": 1, "--baseline": 0, "compare": 0, "--scenarios client-uses": 0}
 """The exit status, where it is not 0: the last that fits."""
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(240)
 
 
 def _words(command: str) -> list[str]:

@@ -36,6 +36,8 @@ PLAIN: dict[str, Any] = {"string": "text", "integer": 5, "number": 5.5, "boolean
 
 def value(schema: dict[str, Any]) -> Any:
     """Return a value that fits a simple schema."""
+    if "const" in schema:
+        return schema["const"]
     if "default" in schema:
         return schema["default"]
     choices = schema.get("enum") or [each["const"] for each in schema.get("oneOf", []) if "const" in each]
