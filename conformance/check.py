@@ -45,11 +45,15 @@ class Outcome:
     seconds: float = 0.0
     transcript: list[str] = field(default_factory=list)
     note: str = ""
+    has_tested: bool = True
+    """Something was found about a rule that the scenario is for, not only about those that every message is held to."""
 
     @property
     def verdict(self) -> Verdict:
         """The worst of the checks; `SKIP` where nothing was tested."""
         found = {check.verdict for check in self.checks}
+        if not self.has_tested:
+            found.discard(Verdict.PASS)
         for verdict in (Verdict.ERROR, Verdict.FAIL, Verdict.WARN, Verdict.PASS):
             if verdict in found:
                 return verdict
@@ -70,6 +74,7 @@ class Outcome:
             "verdict": self.verdict.value,
             "seconds": round(self.seconds, 3),
             "note": self.note,
+            "has_tested": self.has_tested,
             "checks": [
                 {"rule": c.rule, "verdict": c.verdict.value, "detail": c.detail, "evidence": c.evidence}
                 for c in self.checks
@@ -82,7 +87,8 @@ class Outcome:
         """Read back what `as_dict` returned."""
         checks = [Check(c["rule"], Verdict(c["verdict"]), c["detail"], c.get("evidence")) for c in given["checks"]]
         plain = {name: given[name] for name in ("scenario", "role", "revision", "transport", "seconds", "note")}
-        return cls(**plain, checks=checks, transcript=list(given["transcript"]))
+        has_tested = bool(given.get("has_tested", True))
+        return cls(**plain, checks=checks, transcript=list(given["transcript"]), has_tested=has_tested)
 
 
 def worst(verdicts: Iterable[Verdict]) -> Verdict:

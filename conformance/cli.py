@@ -1,86 +1,61 @@
-"""The command line: `server`, `client`, `list`, `explain`, `compare`, `replay`.
+"""The command line: `server`, `client`, `list`, `explain`, `compare`, `matrix`, `agreement`; see `arguments`.
 
 The exit status is 0 if the target kept every rule it was held to, 1 if it broke one, 2 if it could not be judged.
 """
 
 import argparse
 import asyncio
+import contextlib
 import json
+import signal
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from .arguments import make_parser
 from .check import Outcome, Verdict
 from .requirements import find, requirements, revisions
 
 __all__ = ["main"]
 
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m conformance", description="A judge for implementations of MCP.")
-    commands = parser.add_subparsers(dest="command_name", required=True, metavar="COMMAND")
-    server = commands.add_parser("server", help="judge a server")
-    server.add_argument("--command", help="starts it on its standard streams")
-    server.add_argument(
-        "--url",
-        action="append",
-        default=[],
-        help="where it serves: http(s):// Streamable HTTP, ws(s):// WebSocket, a path that ends in /sse, or sse=URL, "
-        "HTTP+SSE (http=URL: not that); once for each transport",
-    )
-    server.add_argument("--serve", help="starts it to serve; {port} stands for the port, also in each --url")
-    server.add_argument("--fixtures", default="official", help="a fixture file, or the name of one that comes along")
-    server.add_argument("--token", help="a bearer token that it takes: env:NAME, file:PATH, or the token itself")
-    server.add_argument(
-        "--tokens", type=Path, help="a TOML file of tokens: good, narrow, broad, expired, foreign; tool"
-    )
-    client = commands.add_parser("client", help="judge a client")
-    client.add_argument("--command", required=True, help="starts it; the URL, or the command of a server, is appended")
-    for each in (server, client):
-        each.add_argument("--revisions", default="", help="names, with commas between them; default: all it speaks")
-        each.add_argument("--transports", default="", help="of stdio,http,sse,websocket; default: all that were given")
-        each.add_argument("--scenarios", default="", help="ids, patterns, or requirements, with commas between them")
-        each.add_argument("--timeout", type=float, default=5.0, help="seconds for an answer")
-        each.add_argument("--jobs", type=int, default=4, help="how many conversations at a time")
-        each.add_argument("--strict", action="store_true", help="warnings fail too")
-        each.add_argument("--details", action="store_true", help="show what passed on the wire with each failure")
-        each.add_argument("--json", type=Path, help="write the whole run to a file")
-        each.add_argument("--junit", type=Path, help="write JUnit XML to a file")
-        each.add_argument("--html", type=Path, help="write a page to a file")
-        each.add_argument("--baseline", type=Path, help="a TOML file of failures that are expected")
-        each.add_argument("--replay", type=Path, help="run again what failed in a JSON file of an earlier run")
-    listed = commands.add_parser("list", help="list the scenarios, or the requirements")
-    listed.add_argument("--requirements", action="store_true", help="list the requirements instead")
-    listed.add_argument("--role", choices=("server", "client"))
-    explain = commands.add_parser("explain", help="say what a requirement or a scenario is about")
-    explain.add_argument("id")
-    compare = commands.add_parser("compare", help="show how two runs differ")
-    compare.add_argument("before", type=Path)
-    compare.add_argument("after", type=Path)
-    return parser
+_BAD = (Verdict.FAIL, Verdict.WARN, Verdict.ERROR)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command and return the exit status."""
-    given = _parser().parse_args(arguments)
+def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m conformance") -> int:
+    """Run a command and return the exit status.
+
+    Args:
+        arguments: default those of the process.
+        prog: what the user typed to get here.
+    """
+    given = make_parser(prog).parse_args(arguments)
     from .baseline import BaselineError
+    from .environments import Unavailable
     from .runner import CannotRun  # here: `--help` needs none of it
 
+    commands = {
+        "list": _list,
+        "explain": _explain,
+        "compare": _compare,
+        "matrix": _matrix,
+        "agreement": _agreement,
+        "server": _judge,
+        "client": _judge,
+    }
+    # Whoever is told to end shall end what it started, as it does when it is interrupted.
+    with contextlib.suppress(ValueError):  # not in the main thread: whoever runs us there sees to it
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        if given.command_name == "list":
-            return _list(given)
-        if given.command_name == "explain":
-            return _explain(given.id)
-        if given.command_name == "compare":
-            return _compare(given)
-        return _judge(given)
-    except (CannotRun, BaselineError, ValueError) as error:
+        return commands[given.command_name](given)
+    except (CannotRun, BaselineError, Unavailable, ValueError) as error:
         print(f"cannot run: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        return 2
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return 130
 
 
@@ -99,12 +74,14 @@ def _list(given: argparse.Namespace) -> int:
     return 0
 
 
-def _explain(name: str) -> int:
-    from .coverage import untestable
+def _explain(given: argparse.Namespace) -> int:
+    from .clientmonitor import ALWAYS_OF_CLIENTS
+    from .coverage import later, untestable
     from .monitor import ALWAYS
+    from .runner import like
     from .scenario import load
 
-    there = load()
+    name, there = given.id, load()
     requirement = find(name)
     if requirement is not None:
         until = "" if requirement.until == list(revisions())[-1] else f" until {requirement.until}"
@@ -114,11 +91,12 @@ def _explain(name: str) -> int:
         if requirement.should_in:
             print(f"  only advised in {', '.join(requirement.should_in)}")
         covering = [f"{each.role}: {each.id}" for each in there.values() if requirement.number in each.covers]
-        if requirement.number in ALWAYS:
-            covering.append("server: every message is held to it")
+        for role, always in (("server", ALWAYS), ("client", ALWAYS_OF_CLIENTS)):
+            if requirement.number in always and role in requirement.roles:
+                covering.append(f"{role}: every message is held to it")
+        for reasons in (untestable(), later()):
+            covering += [f"{role}: not tested: {why}" for role, why in reasons.get(requirement.number, {}).items()]
         print("\n".join(f"  {each}" for each in covering))
-        for role, reason in untestable().get(requirement.number, {}).items():
-            print(f"  {role}: not tested: {reason}")
         return 0
     if name in there:
         each = there[name]
@@ -126,17 +104,43 @@ def _explain(name: str) -> int:
         for rule in each.covers:
             print(f"  {requirements()[rule].id}: {requirements()[rule].text}")
         return 0
-    print(
-        f"no requirement and no scenario is named {name!r}; `list` and `list --requirements` show them", file=sys.stderr
+    known = [*there, *(each.id for each in requirements().values())]
+    raise ValueError(f"no requirement and no scenario is named {name!r}{like(name, known)}")
+
+
+def _matrix(given: argparse.Namespace) -> int:
+    from . import matrix
+
+    return matrix.run(
+        _split(given.targets),
+        json_path=given.json,
+        html_path=given.html,
+        by=given.by,
+        roles=_roles(given.roles),
+        revisions=_split(given.revisions),
+        transports=_split(given.transports),
+        scenarios=_split(given.scenarios),
+        jobs=given.jobs,
     )
-    return 2
+
+
+def _agreement(given: argparse.Namespace) -> int:
+    from . import agreement
+
+    return agreement.run(given.target, roles=_roles(given.roles), json_path=given.json)
+
+
+def _roles(text: str) -> tuple[str, ...]:
+    roles = _split(text)
+    if not roles or set(roles) - {"server", "client"}:
+        raise ValueError(f"no role is named {text!r}; there are server, client")
+    return roles
 
 
 def _compare(given: argparse.Namespace) -> int:
-    from .report import compare, read_json
+    from .report import compare, read_run
 
-    (_, before), (_, after) = read_json(given.before), read_json(given.after)
-    lines = compare(before, after)
+    lines = compare(read_run(given.before).outcomes, read_run(given.after).outcomes)
     print("\n".join(lines) or "no difference")
     return 1 if lines else 0
 
@@ -156,29 +160,44 @@ class _Progress:
             print(f"[{count}/{total}] {what}", file=sys.stderr, flush=True)
 
 
+_HOW = ("command", "url", "serve", "fixtures")
+"""What a replay takes from the run that it repeats unless it is told otherwise; tokens are written nowhere."""
+
+
+def _remember(given: argparse.Namespace, how: dict[str, Any]) -> None:
+    if any(getattr(given, name, None) for name in ("command", "url", "serve")):
+        how = {"fixtures": how.get("fixtures")}
+    for name in _HOW:
+        if hasattr(given, name) and not getattr(given, name) and how.get(name):
+            setattr(given, name, how[name])
+
+
 def _judge(given: argparse.Namespace) -> int:
     from .baseline import excused
     from .fixture import read_fixtures
     from .html import write_html
-    from .report import as_json, has_failed, read_json, summary, write_junit
+    from .report import as_json, has_failed, read_run, summary, write_junit
     from .runner import CannotRun, Options, judge_server
     from .target import ServerTarget
     from .tokens import read_tokens
 
     wanted: dict[str, Any] = {name: _split(getattr(given, name)) for name in ("revisions", "transports", "scenarios")}
     if given.replay:
-        _, earlier = read_json(given.replay)
-        failed = [outcome for outcome in earlier if outcome.verdict in (Verdict.FAIL, Verdict.WARN, Verdict.ERROR)]
+        earlier = read_run(given.replay)
+        failed = [outcome for outcome in earlier.outcomes if outcome.verdict in _BAD]
         if not failed:
             print("nothing failed in that run")
             return 0
-        wanted = {
+        _remember(given, earlier.how)
+        wanted |= {
             "revisions": tuple(dict.fromkeys(outcome.revision for outcome in failed)),
             "transports": tuple(dict.fromkeys(outcome.transport for outcome in failed)),
             "scenarios": tuple(dict.fromkeys(outcome.scenario for outcome in failed)),
+            "only": frozenset((outcome.scenario, outcome.revision, outcome.transport) for outcome in failed),
         }
-    fixtures = read_fixtures(getattr(given, "fixtures", "official"))
+    fixtures = read_fixtures(getattr(given, "fixtures", None) or "official")
     options = replace(Options(fixtures=fixtures, timeout=given.timeout, jobs=given.jobs), **wanted)
+    how = {name: getattr(given, name, None) for name in _HOW}
     began = time.monotonic()
     if given.command_name == "server":
         if not (given.command or given.url or given.serve):
@@ -190,6 +209,8 @@ def _judge(given: argparse.Namespace) -> int:
     else:
         from .client import judge_client
 
+        if not given.command:
+            raise CannotRun("give --command")
         name = given.command
         outcomes, remarks = asyncio.run(judge_client(given.command, options, _Progress()))
     seconds = time.monotonic() - began
@@ -199,7 +220,7 @@ def _judge(given: argparse.Namespace) -> int:
     else:
         stale = []
     if given.json:
-        given.json.write_text(json.dumps(as_json(outcomes, remarks, name, seconds), indent=1), encoding="utf-8")
+        given.json.write_text(json.dumps(as_json(outcomes, remarks, name, seconds, how), indent=1), encoding="utf-8")
     if given.junit:
         write_junit(given.junit, outcomes)
     if given.html:

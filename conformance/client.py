@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from .check import Outcome
+from .check import Outcome, Verdict
 from .clientmonitor import ClientMonitor
+from .dialect import META
 from .requirements import Revision, revisions
 from .runner import CannotRun, Options, choose, chosen_revisions
 from .scenario import EVERYWHERE, Scenario, Trial, run_scenario
@@ -18,12 +19,21 @@ from .wire import Tap
 __all__ = ["ClientTarget", "ClientTrial", "judge_client"]
 
 
+_USUAL = 5.0
+"""Seconds for an answer, unless more or less is asked for."""
+_FIRST = "client-uses-a-server"
+"""The scenario that tells whether a client speaks a revision at all."""
+_VERSION = f"{META}protocolVersion"
+
+
 @dataclass(slots=True)
 class ClientTarget:
     """A client under test: a command that the address of a server is appended to."""
 
     command: str
     tap: Tap
+    spoken: set[tuple[str, str]] = field(default_factory=set)
+    """Where the client was seen to speak the revision, of revision and transport."""
 
 
 class Closable(Protocol):
@@ -63,6 +73,7 @@ class ClientTrial(Trial):
             **env,
         }
         given = {name: value for name, value in {**os.environ, **more}.items() if value}
+        until *= max(1.0, self.timeout / _USUAL)  # who is given more time to answer is given more to start, too
         quiet, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
         command = f"exec {self.target.command} {server.address}"
         process = await asyncio.create_subprocess_shell(command, stdin=quiet, stdout=quiet, stderr=pipe, env=given)
@@ -83,8 +94,21 @@ class ClientTrial(Trial):
 
     async def close(self, *, is_sound: bool) -> None:
         """Stop the servers."""
+        if self.scenario.id == _FIRST and any(_has_spoken(each) for each in self._servers):
+            self.target.spoken.add((self.revision.name, self.transport))
         for server in self._servers:
             await server.close()
+
+
+def _has_spoken(server: Closable) -> bool:
+    """Tell whether a client took up the revision that a server speaks: a greeting in another one does not count."""
+    messages = [m for m in getattr(server, "messages", ()) if isinstance(m, dict) and isinstance(m.get("method"), str)]
+    if not isinstance(server, ScriptedServer) or not server.revision.is_envelope:
+        return any(message["method"] not in ("initialize", "server/discover") for message in messages)
+    return any(
+        message["method"] == "server/discover" or _VERSION in ((message.get("params") or {}).get("_meta") or {})
+        for message in messages
+    )
 
 
 async def judge_client(
@@ -104,7 +128,7 @@ async def judge_client(
         raise CannotRun(f"no transport is named {', '.join(unknown)}; there are {', '.join(EVERYWHERE)}")
     scenarios = choose("client", options.scenarios)
     lanes = [(r, t) for t in transports for r in chosen_revisions(options.revisions) if t in r.transports]
-    work = [(s, r, t) for r, t in lanes for s in scenarios if s.fits(r, t)]
+    work = [(s, r, t) for r, t in lanes for s in scenarios if options.wants(s, r, t)]
     if not work:
         raise CannotRun("no scenario fits these revisions and transports")
     outcomes: list[Outcome] = []
@@ -123,4 +147,14 @@ async def judge_client(
             group.create_task(one(*each))
     order = {name: index for index, name in enumerate(revisions())}
     outcomes.sort(key=lambda o: (o.transport, order[o.revision], o.scenario))
-    return outcomes, []
+    remarks = []
+    for revision, transport in lanes:
+        lane = [o for o in outcomes if (o.revision, o.transport) == (revision.name, transport)]
+        is_silent = (revision.name, transport) not in target.spoken and any(o.scenario == _FIRST for o in lane)
+        if is_silent and not any(o.checks_with(Verdict.ERROR) for o in lane):
+            # It did not get as far as to speak: it does not, and that is no fault.
+            outcomes = [o for o in outcomes if o not in lane]
+            remarks.append(f"{transport}: {revision.name}: the client does not speak it")
+    if not outcomes:
+        raise CannotRun("; ".join(remarks))
+    return outcomes, remarks

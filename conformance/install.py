@@ -10,26 +10,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .environments import HOME, ROOT, Unavailable, run_build
+
 if TYPE_CHECKING:
     from .official import Leg
 
-__all__ = ["REPOSITORY", "Suite", "Unavailable", "install", "install_packages"]
-
-REPOSITORY = Path(__file__).parents[1]
+__all__ = ["Suite", "Unavailable", "install", "install_packages"]
 
 _LOCKED = Path(__file__).with_name("npm")
-_HOME = REPOSITORY / ".peers" / "conformance"
 _OLDEST_NODE = 22
-_INSTALL_SECONDS = 300
-
-# What npm prints when the registry, rather than the package, is the trouble.
-_UNREACHABLE = re.compile(r"ENOTFOUND|ECONNREFUSED|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|ECONNRESET|ERR_SOCKET_TIMEOUT")
 _SCENARIO = re.compile(r"  - (\S+)")
 _UNSCORED = re.compile(r"    - (\S+) \[(server|client)\]")
-
-
-class Unavailable(Exception):
-    """Says what stands in the way of the suite on this machine."""
 
 
 class Suite:
@@ -39,7 +30,7 @@ class Suite:
         self.node, self.script = node, script
         self._command = [str(node), str(script)]
         # The suite starts the clients in its own folder and environment.
-        paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
         self._environment = {**os.environ, "NODE_NO_WARNINGS": "1", "PYTHONPATH": os.pathsep.join(paths)}
 
     def run(self, arguments: list[str], *, timeout: float) -> int:
@@ -47,7 +38,7 @@ class Suite:
         try:
             done = subprocess.run(
                 [*self._command, *arguments],
-                cwd=REPOSITORY,
+                cwd=ROOT,
                 env=self._environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -89,8 +80,9 @@ def install() -> Suite:
         Unavailable: there is no Node, or the registry does not answer.
         RuntimeError: npm failed.
     """
-    node = install_packages(_LOCKED, _HOME)
-    return Suite(node, _HOME / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js")
+    home = HOME / "conformance"
+    node = install_packages(_LOCKED, home)
+    return Suite(node, home / "node_modules" / "@modelcontextprotocol" / "conformance" / "dist" / "index.js")
 
 
 def install_packages(locked: Path, home: Path) -> Path:
@@ -120,22 +112,7 @@ def install_packages(locked: Path, home: Path) -> Path:
 
 def _npm_ci(node: Path, npm: list[str], home: Path) -> None:
     environment = {**os.environ, "PATH": f"{node.parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    done = subprocess.run(
-        [*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-        cwd=home,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=_INSTALL_SECONDS,
-    )
-    if done.returncode != 0:
-        unreachable = next((line for line in done.stdout.splitlines() if _UNREACHABLE.search(line)), None)
-        if unreachable is not None:
-            raise Unavailable(f"the registry does not answer: {unreachable.strip()[:300]}")
-        raise RuntimeError(f"npm ci exited with {done.returncode}:\n{done.stdout[-2000:]}")
+    run_build([*npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=home, env=environment)
 
 
 def _node() -> tuple[Path, list[str]]:

@@ -1,6 +1,6 @@
 """Judging a server inside the process: for the test suites of those who write servers.
 
-    from conformance.memory import assert_conformant
+    from kailash.testing import assert_conformant
 
     async def test_my_server_keeps_to_the_specification():
         await assert_conformant(server)
@@ -20,7 +20,8 @@ from .check import Outcome, Verdict
 from .fixture import Fixtures, read_fixtures
 from .report import excerpt
 from .requirements import requirements
-from .runner import Options, judge_server
+from .runner import Options, judge_server, like
+from .scenario import Skip
 from .target import ServerTarget
 from .wire import LARGEST, PipeWire, Tap, Transcript
 
@@ -97,6 +98,10 @@ class _MemoryWire(PipeWire):
         """End what the judge writes."""
         self._far.deliver_end()
 
+    def terminate(self) -> None:
+        """Nobody sends signals to a server in the process."""
+        raise Skip("a server in the process is not told to end by a signal")
+
     async def wait(self, timeout: float) -> int | None:
         """Wait for the server's end."""
         for _ in range(int(timeout / 0.01)):
@@ -132,28 +137,36 @@ async def assert_conformant(
     revisions: Sequence[str] = (),
     scenarios: Sequence[str] = (),
     allow: Sequence[str] = (),
+    strict: bool = False,
     timeout: float = 5.0,
 ) -> list[Outcome]:
-    """Judge a server in this process and return what was found.
+    """Judge a server in this process, in every revision that it speaks, and return what was found.
 
     Args:
         server: has `open_memory(peer)`, and may have `running()`, which is held meanwhile.
-        fixtures: what it exposes; see `fixture`.
-        revisions, scenarios: names; default all.
+        fixtures: what it exposes: a path, or the name of a file that comes along; see `fixture`.
+        revisions, scenarios: names; default all. It must speak each revision that is named.
         allow: ids of requirements that it need not keep.
+        strict: warnings count too.
         timeout: seconds for an answer.
 
     Raises:
-        AssertionError: it broke a rule; the message names each, with what passed on the wire.
+        AssertionError: it broke a rule, or nothing was tested; the message names each, with what passed on the wire.
+        ValueError: `allow` holds what is no requirement.
+        CannotRun: no such revision or scenario, or the server speaks none of them.
     """
+    known = {requirement.id for requirement in requirements().values()}
+    if unknown := [name for name in allow if name not in known]:
+        raise ValueError(f"no requirement is named {', '.join(unknown)}{like(unknown[0], known)}")
     found = read_fixtures(fixtures) if isinstance(fixtures, str) else fixtures
     options = Options(fixtures=found, revisions=tuple(revisions), scenarios=tuple(scenarios), timeout=timeout, jobs=5)
     running = server.running() if hasattr(server, "running") else nullcontext()
     async with running:
-        outcomes, _ = await judge_server(MemoryTarget(server), options)
-    broken: list[str] = []
+        outcomes, remarks = await judge_server(MemoryTarget(server), options)
+    broken = [] if not revisions else [each for each in remarks if any(name in each for name in revisions)]
+    bad = (Verdict.FAIL, Verdict.ERROR, *((Verdict.WARN,) if strict else ()))
     for outcome in outcomes:
-        for check in outcome.checks_with(Verdict.FAIL, Verdict.ERROR):
+        for check in outcome.checks_with(*bad):
             requirement = requirements()[check.rule]
             if requirement.id not in allow:
                 wire = "\n    ".join(excerpt(outcome, check))
@@ -162,4 +175,6 @@ async def assert_conformant(
                 )
     if broken:
         raise AssertionError(f"{len(broken)} requirements are not kept\n" + "\n".join(broken))
+    if all(outcome.verdict is Verdict.SKIP for outcome in outcomes):
+        raise AssertionError("nothing was tested: " + "; ".join(remarks or ["no scenario found what it needs"]))
     return outcomes

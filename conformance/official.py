@@ -29,15 +29,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from .install import REPOSITORY, Suite, Unavailable, install
+from .environments import ROOT
+from .install import Suite, Unavailable, install
 from .verdicts import Outcome, excuse_of, judge, stale_entries
 
-__all__ = ["LEGS", "Leg", "Report", "main", "run_leg", "serving"]
+__all__ = ["LEGS", "Leg", "Report", "Side", "main", "run_leg", "serving"]
 
 Side = Literal["server", "client"]
 
 BASELINE = Path(__file__).with_name("baseline.toml")
-TARGETS = "conformance.targets.ours"
+TARGETS = f"{__package__}.targets.ours"
 
 _STARTS_WITHIN = 20.0
 _SCENARIO_MS = 30_000
@@ -82,7 +83,14 @@ class Report:
 
 
 def run_leg(
-    suite: Suite, leg: Leg, *, url: str | None = None, only: str | None = None, jobs: int = 4, out: Path | None = None
+    suite: Suite,
+    leg: Leg,
+    *,
+    url: str | None = None,
+    client: str | None = None,
+    only: str | None = None,
+    jobs: int = 4,
+    out: Path | None = None,
 ) -> Report:
     """Run the scenarios of a leg.
 
@@ -90,6 +98,7 @@ def run_leg(
         suite: the installed suite.
         leg: which scenarios.
         url: of the running server, for the server side.
+        client: the command of a client, for the client side; default: ours.
         only: a pattern; scenarios whose names have no match are left out.
         jobs: how many clients run at once.
         out: where the suite leaves what it found; default a folder that is deleted in the end.
@@ -101,7 +110,7 @@ def run_leg(
         shutil.rmtree(place, ignore_errors=True)
         if leg.side == "client":
             # `exec`: the suite starts it through a shell, and would end only that when it takes too long.
-            command = f"exec {sys.executable} -m {TARGETS}.client"
+            command = f"exec {client or f'{sys.executable} -m {TARGETS}.client'}"
             codes = _run_each(suite, leg, ["client", "--command", command], wanted, place, jobs)
         elif only is not None:
             codes = _run_each(suite, leg, ["server", "--url", str(url)], wanted, place, 1)
@@ -156,7 +165,7 @@ def serving(*, log: Path | None = None) -> Iterator[str]:
         port: int = probe.getsockname()[1]
     with tempfile.TemporaryFile("w+") if log is None else log.open("w+") as output:
         command = [sys.executable, "-m", f"{TARGETS}.server", "--port", str(port)]
-        server = subprocess.Popen(command, cwd=REPOSITORY, stdout=output, stderr=subprocess.STDOUT)
+        server = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=subprocess.STDOUT)
         try:
             deadline = time.monotonic() + _STARTS_WITHIN
             while not _listens(port):

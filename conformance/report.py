@@ -2,15 +2,17 @@
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from xml.etree import ElementTree
 
 from .check import Check, Outcome, Verdict, worst
 from .requirements import requirements
 
-__all__ = ["as_json", "by_requirement", "compare", "excerpt", "has_failed", "read_json", "summary", "write_junit"]
+__all__ = ["Run", "as_json", "by_requirement", "compare", "excerpt", "has_failed", "read_run", "summary", "write_junit"]
 
 _BAD = (Verdict.ERROR, Verdict.FAIL, Verdict.WARN)
 
@@ -24,18 +26,35 @@ def by_requirement(outcomes: Iterable[Outcome]) -> dict[int, dict[tuple[str, str
     return {rule: {lane: worst(v) for lane, v in lanes.items()} for rule, lanes in sorted(found.items())}
 
 
-def as_json(outcomes: Sequence[Outcome], remarks: Sequence[str], target: str, seconds: float) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A run that was read back."""
+
+    target: str
+    outcomes: list[Outcome]
+    how: dict[str, Any]
+    """How the target was reached: `command`, `url`, `serve`, `fixtures`."""
+
+
+def as_json(
+    outcomes: Sequence[Outcome],
+    remarks: Sequence[str],
+    target: str,
+    seconds: float,
+    how: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Return a whole run as JSON can hold it."""
     return {
         "judge": "kailash conformance 1",
         "target": target,
+        "how": dict(how),
         "seconds": round(seconds, 2),
         "remarks": list(remarks),
         "outcomes": [outcome.as_dict() for outcome in outcomes],
     }
 
 
-def read_json(path: Path) -> tuple[str, list[Outcome]]:
+def read_run(path: Path) -> Run:
     """Read a run that was written as JSON.
 
     Raises:
@@ -43,8 +62,8 @@ def read_json(path: Path) -> tuple[str, list[Outcome]]:
     """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-        return found["target"], [Outcome.from_dict(each) for each in found["outcomes"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Run(found["target"], [Outcome.from_dict(each) for each in found["outcomes"]], found.get("how") or {})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is no run of this judge: {error}") from error
 
 
@@ -72,6 +91,8 @@ def summary(outcomes: Sequence[Outcome], remarks: Sequence[str], *, details: boo
     empty = sorted({o.scenario for o in outcomes if o.verdict is Verdict.SKIP})
     reasons = {o.scenario: o.note or o.checks[0].detail for o in outcomes if o.verdict is Verdict.SKIP and o.checks}
     lines += [f"tested nothing: {name} ({reasons.get(name, 'no checks')})" for name in empty]
+    silent = [o for o in outcomes if o.note and o.verdict in (Verdict.FAIL, Verdict.WARN)]
+    lines += [f"went silent: {o.scenario} on {o.revision}/{o.transport}: {o.note}" for o in silent]
     lines += [f"not judged: {remark}" for remark in remarks]
     lines.append(f"scenarios: {_counts(counts)} of {len(outcomes)} runs")
     lines.append(f"requirements: {_counts(kept)} of {len(rules)} looked at")

@@ -1,19 +1,20 @@
 """Runs scenarios: one lane for each revision over each transport, several lanes at a time."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from .check import Outcome, Verdict
 from .dialect import NoAnswer
 from .fixture import Fixtures
 from .requirements import Revision, find, revisions
-from .scenario import Scenario, load, run_scenario
+from .scenario import EVERYWHERE, Scenario, load, run_scenario
 from .target import ServerTarget
 from .wire import Broken
 
-__all__ = ["CannotRun", "Options", "choose", "judge_server"]
+__all__ = ["CannotRun", "Options", "choose", "judge_server", "like"]
 
 
 class CannotRun(Exception):
@@ -34,6 +35,21 @@ class Options:
     patience: float = 10.0
     """Seconds for the very first answer."""
     jobs: int = 4
+    only: frozenset[tuple[str, str, str]] | None = None
+    """Scenario, revision and transport of what is to run, of all that was chosen; `None`: all of it."""
+
+    def wants(self, which: Scenario, revision: Revision, transport: str) -> bool:
+        """Tell whether a scenario is to run there."""
+        return which.fits(revision, transport) and (
+            self.only is None or (which.id, revision.name, transport) in self.only
+        )
+
+
+def like(name: str, known: Iterable[str]) -> str:
+    """Return what a message about an unknown name ends with: those that are like it, or else all there are."""
+    known = list(known)
+    near = get_close_matches(name, known, n=5, cutoff=0.5)
+    return f"; perhaps {', '.join(near)}; `list` shows all" if near else f"; there are {', '.join(known)}"
 
 
 def choose(role: str, wanted: Sequence[str]) -> list[Scenario]:
@@ -50,7 +66,8 @@ def choose(role: str, wanted: Sequence[str]) -> list[Scenario]:
         rule = find(name)
         found = [s for s in there if (rule is not None and rule.number in s.covers) or fnmatchcase(s.id, name)]
         if not found:
-            raise CannotRun(f"no scenario of a {role} is named {name!r} or covers it; `list` shows those there are")
+            known = like(name, [each.id for each in there])
+            raise CannotRun(f"no scenario of a {role} is named {name!r} or covers it{known}")
         chosen += [each for each in found if each not in chosen]
     return chosen
 
@@ -78,6 +95,8 @@ async def judge_server(
     """
     scenarios = choose("server", options.scenarios)
     wanted = chosen_revisions(options.revisions)
+    if unknown := [each for each in options.transports if each not in EVERYWHERE]:
+        raise CannotRun(f"no transport is named {', '.join(unknown)}; there are {', '.join(EVERYWHERE)}")
     transports = [each for each in options.transports or target.transports if each in target.transports]
     if not transports:
         raise CannotRun(f"the target is reached over {', '.join(target.transports) or 'nothing'}")
@@ -106,7 +125,7 @@ async def judge_server(
             fixtures, absent = await target.fixtures(fixtures, *lanes[-1], options.timeout)
             if absent:
                 remarks.append(f"fixtures that the target does not list: {', '.join(absent)}")
-        work = [(r, t, [s for s in scenarios if s.fits(r, t)]) for r, t in lanes]
+        work = [(r, t, [s for s in scenarios if options.wants(s, r, t)]) for r, t in lanes]
         total = sum(len(each) for _, _, each in work)
         if not total and not outcomes:
             raise CannotRun("; ".join(remarks) or "no scenario fits these revisions and transports")

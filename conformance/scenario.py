@@ -305,6 +305,7 @@ async def run_scenario(
     redact = trial.transcript.redact
     outcome.note = redact(outcome.note)
     outcome.checks = [replace(check, detail=redact(check.detail)) for check in trial.checks]
+    outcome.has_tested = any(c.rule in which.covers and c.verdict is not Verdict.SKIP for c in trial.checks)
     outcome.transcript = trial.transcript.lines
     outcome.seconds = time.monotonic() - began
     return outcome

@@ -19,6 +19,7 @@ from .wire_ws import WebSocketWire
 __all__ = ["ServerTarget", "address"]
 
 _STARTS_WITHIN = 20.0
+_NO_METHOD = -32601
 _LISTS = (
     ("tools/list", "tools", "name"),
     ("prompts/list", "prompts", "name"),
@@ -236,13 +237,17 @@ class ServerTarget:
     async def speaks(self, revision: Revision, transport: str, timeout: float) -> str | None:
         """Say why the target does not speak a revision; `None` if it does."""
         made = await self._contact(revision, transport, timeout)
+        is_refused = False
         try:
             await made.open()
         except NotSpoken as reason:
             self.is_locked = self.is_locked or isinstance(reason, Locked)
+            # How a server without envelopes refuses one is its own affair: no rule of that revision binds it.
+            answered = [each.message for each in made.inbox if isinstance(each.message, dict)]
+            is_refused = revision.is_envelope and not any("result" in message for message in answered)
             return str(reason)
         finally:
-            if made.has_spoken:
+            if made.has_spoken and not is_refused:
                 self.spoken.add((revision.name, transport))
             await made.close()
         return None
@@ -287,7 +292,10 @@ async def _names(talk: Conversation, method: str, kind: str, key: str) -> set[st
     found: set[str] = set()
     params: dict[str, Any] = {}
     for _ in range(100):
-        result = (await talk.request(method, params)).result
+        reply = await talk.request(method, params)
+        if reply.code == _NO_METHOD:
+            return found  # who has no such list has nothing that would be on it
+        result = reply.result
         entries = result.get(kind) if result else None
         if result is None or not isinstance(entries, list):
             return None

@@ -11,7 +11,7 @@ from conformance.dialect import NoAnswer
 from conformance.fixture import read_fixtures
 from conformance.requirements import revisions
 from conformance.runner import CannotRun, Options, judge_server
-from conformance.scenario import Scenario, Trial, run_scenario
+from conformance.scenario import Scenario, Skip, Trial, run_scenario
 from conformance.target import ServerTarget
 
 NEWEST = list(revisions())[-1]
@@ -37,6 +37,20 @@ def test_a_scenario_that_tests_nothing_is_said_to() -> None:
     outcome = _ran(nothing)
     assert outcome.verdict is Verdict.SKIP
     assert {check.detail for check in outcome.checks} == {"the scenario ended without testing it"}
+
+
+def test_what_every_message_is_held_to_makes_no_scenario_a_pass() -> None:
+    async def skipped(trial: Trial) -> None:
+        """Sees messages, and not what it is for."""
+        trial.observe(1, True, "well-formed")
+        raise Skip("there is no such tool")
+
+    outcome = _ran(skipped, (128,))
+    assert outcome.verdict is Verdict.SKIP and not outcome.has_tested
+    assert Outcome.from_dict(outcome.as_dict()).verdict is Verdict.SKIP
+    # What it saw on the way still counts where it is wrong.
+    outcome.checks.append(Check(1, Verdict.FAIL, "no jsonrpc"))
+    assert outcome.verdict is Verdict.FAIL
 
 
 def test_a_fault_of_the_judge_is_none_of_the_target() -> None:

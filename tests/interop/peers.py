@@ -1,47 +1,33 @@
-"""Builds the foreign implementations, each in an environment of its own under `.peers/`, once.
+"""Builds the foreign implementations, each in an environment of its own, once; see `conformance.environments`.
 
-Parallel runs wait for each other on a file lock; a stamp file, written last, says that a build is complete. A registry
-that cannot be reached skips the test; any other failure fails it.
+A registry that cannot be reached skips the test; any other failure fails it.
 """
 
-import fcntl
-import re
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
-from conformance.install import Unavailable, install_packages
+from conformance.environments import HOME, Unavailable, built, make_venv, run_build
+from conformance.install import install_packages
 
 __all__ = ["autobahn_command", "everything_command", "inspector_command", "mcp_python", "node_command"]
 
-HOME = Path(__file__).parents[2] / ".peers"
 SCRIPTS = Path(__file__).with_name("scripts")
-
-_STAMP = ".complete"
-_BUILD_SECONDS = 540
-
-# What pip and npm print when the registry, rather than the package, is the trouble.
-_UNREACHABLE = re.compile(
-    r"NewConnectionError|ConnectTimeoutError|ReadTimeoutError|ProxyError|NameResolutionError|ProtocolError"
-    r"|name resolution|Network is unreachable|ENOTFOUND|ECONNREFUSED|ETIMEDOUT|EAI_AGAIN|ENETUNREACH|ECONNRESET"
-)
-
-
-class Unreachable(Exception):
-    """Says that a package registry does not answer."""
 
 
 def mcp_python(version: str, extra: str = "") -> str:
     """Return the interpreter of an environment that holds this version of `mcp`, with an extra of it."""
     name, package = (f"mcp-{version}-{extra}", f"mcp[{extra}]") if extra else (f"mcp-{version}", "mcp")
-    return str(_built(name, lambda place: _make_venv(place, f"{package}=={version}")) / "bin" / "python")
+    try:
+        return str(make_venv(name, [f"{package}=={version}"]))
+    except Unavailable as error:
+        pytest.skip(f"cannot build {name}: {error}")
 
 
 def everything_command(transport: str) -> list[str]:
@@ -87,8 +73,8 @@ def _python2() -> str:
 
 
 def _install_autobahn(python: str, place: Path) -> None:
-    package = "autobahntestsuite==25.10.1"
-    _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", str(place), package])
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run_build([*pip, "--target", str(place), "autobahntestsuite==25.10.1"])
 
 
 class _Packages(NamedTuple):
@@ -111,54 +97,9 @@ def _npm() -> _Packages:
         pytest.skip(str(error))
 
 
-def _make_venv(place: Path, requirement: str) -> None:
-    _run([sys.executable, "-m", "venv", str(place)])
-    python = str(place / "bin" / "python")
-    _run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement])
-
-
 def _built(name: str, build: Callable[[Path], None]) -> Path:
     """Return a built environment; build it if nobody has."""
-    place = HOME / name
-    if not (place / _STAMP).exists():
-        HOME.mkdir(exist_ok=True)
-        with _locked(name):
-            if not (place / _STAMP).exists():
-                _say(f"building {place}")
-                shutil.rmtree(place, ignore_errors=True)
-                try:
-                    build(place)
-                except Unreachable as error:
-                    pytest.skip(f"cannot build {name}: {error}")
-                (place / _STAMP).touch()
-                _say(f"built {place}")
-    return place
-
-
-@contextmanager
-def _locked(name: str) -> Iterator[None]:
-    with (HOME / f"{name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
-
-
-def _run(command: list[str]) -> None:
-    done = subprocess.run(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        timeout=_BUILD_SECONDS,
-    )
-    if done.returncode == 0:
-        return
-    for line in done.stdout.splitlines():
-        if _UNREACHABLE.search(line):
-            raise Unreachable(f"the registry does not answer: {line.strip()[:300]}")
-    raise RuntimeError(f"{' '.join(command)} exited with {done.returncode}:\n{done.stdout[-2000:]}")
-
-
-def _say(text: str) -> None:
-    print(f"peers: {text}", file=sys.__stderr__, flush=True)
+    try:
+        return built(name, build)
+    except Unavailable as error:
+        pytest.skip(f"cannot build {name}: {error}")

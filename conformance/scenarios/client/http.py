@@ -213,5 +213,6 @@ def _mirrored(trial: ClientTrial, call: Call) -> None:
         wanted = "true" if arguments["flag"] else "false"
         trial.check(111, told["flag"] == wanted, f"{arguments['flag']} as {told['flag']!r}")
     for name, value in wrapped.items():
-        if name in arguments:
+        # A client that fills in something else sends what may need no wrapping.
+        if arguments.get(name) == ARGUMENTS[name]:
             trial.check(112, told[name] == value, f"{arguments[name]!r} as {told[name]!r}, expected {value!r}")

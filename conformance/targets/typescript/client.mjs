@@ -14,7 +14,7 @@ const scenario = process.env.MCP_CONFORMANCE_SCENARIO ?? "";
 
 const PLAIN = { string: "text", integer: 5, number: 5.5, boolean: true, array: [], object: {} };
 const value = (schema) =>
-  schema.default ?? schema.const ?? schema.enum?.[0] ?? schema.oneOf?.[0]?.const ?? PLAIN[schema.type] ?? "text";
+  schema.const ?? schema.default ?? schema.enum?.[0] ?? schema.oneOf?.[0]?.const ?? PLAIN[schema.type] ?? "text";
 const filled = (schema) =>
   Object.fromEntries(Object.entries(schema.properties ?? {}).map(([name, property]) => [name, value(property)]));
 
