@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,17 @@ class ClientTrial(Trial):
         await server.start()
         self._servers.append(server)
         return server
+
+    @contextlib.asynccontextmanager
+    async def client_running(self, server: ScriptedServer, **options: Any) -> AsyncIterator["asyncio.Task[int | None]"]:
+        """Run the client while the scenario goes on, and wait for its end."""
+        running = asyncio.ensure_future(self.run_client(server, **options))
+        try:
+            yield running
+            await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     async def run_client(self, server: ScriptedServer, *, until: float = 8.0, **env: str) -> int | None:
         """Run the client against a server and return its exit status; `None` if it had to be stopped."""

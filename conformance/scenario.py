@@ -58,6 +58,8 @@ class Scenario:
     """It leaves its conversation in no state to be used again."""
     seconds: float
     """When it is cut off."""
+    asks: str = ""
+    """What a client under test is to do in it in place of using everything there is; see `scenarios.client`."""
 
     @property
     def summary(self) -> str:
@@ -90,6 +92,7 @@ def scenario(
     role: str = "server",
     alone: bool = False,
     seconds: float = 20.0,
+    asks: str = "",
 ) -> Callable[[Body], Body]:
     """Make a function a scenario; its name is the id and its docstring says what it tries.
 
@@ -100,6 +103,7 @@ def scenario(
         role: whose rules they are: `server` or `client`.
         alone: give it a process of its own over stdio.
         seconds: when it is cut off.
+        asks: what a client under test is to do in it; default: use everything there is.
     """
 
     def register(run: Body) -> Body:
@@ -107,7 +111,7 @@ def scenario(
         unknown = [rule for rule in covers if rule not in requirements()]
         if unknown or name in SCENARIOS:
             raise ValueError(f"scenario {name}: unknown rules {unknown}" if unknown else f"two scenarios named {name}")
-        SCENARIOS[name] = Scenario(name, run, tuple(covers), revisions, tuple(transports), role, alone, seconds)
+        SCENARIOS[name] = Scenario(name, run, tuple(covers), revisions, tuple(transports), role, alone, seconds, asks)
         return run
 
     return register
