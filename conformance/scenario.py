@@ -28,6 +28,7 @@ __all__ = ["SCENARIOS", "Scenario", "Skip", "Trial", "load", "run_scenario", "sc
 HANDSHAKE = "ABCD"
 ENVELOPE = "E"
 ALL = "ABCDE"
+_SECONDS = {"server": 20.0, "client": 60.0}
 EVERYWHERE = ("stdio", "http", "sse", "websocket")
 """Every transport there is."""
 
@@ -91,7 +92,7 @@ def scenario(
     transports: Sequence[str] = EVERYWHERE,
     role: str = "server",
     alone: bool = False,
-    seconds: float = 20.0,
+    seconds: float | None = None,
     asks: str = "",
 ) -> Callable[[Body], Body]:
     """Make a function a scenario; its name is the id and its docstring says what it tries.
@@ -102,7 +103,7 @@ def scenario(
         transports: `stdio`, `http`, `sse`, `websocket`; default every one.
         role: whose rules they are: `server` or `client`.
         alone: give it a process of its own over stdio.
-        seconds: when it is cut off.
+        seconds: when it is cut off; default 20, and 60 where clients have to start.
         asks: what a client under test is to do in it; default: use everything there is.
     """
 
@@ -111,7 +112,8 @@ def scenario(
         unknown = [rule for rule in covers if rule not in requirements()]
         if unknown or name in SCENARIOS:
             raise ValueError(f"scenario {name}: unknown rules {unknown}" if unknown else f"two scenarios named {name}")
-        SCENARIOS[name] = Scenario(name, run, tuple(covers), revisions, tuple(transports), role, alone, seconds, asks)
+        limit = seconds or _SECONDS[role]
+        SCENARIOS[name] = Scenario(name, run, tuple(covers), revisions, tuple(transports), role, alone, limit, asks)
         return run
 
     return register

@@ -49,10 +49,11 @@ async def client_reads_crumbs(trial: ClientTrial) -> None:
         message = {"jsonrpc": "2.0", "id": handle.message["id"], "result": result}
         line = json.dumps(message, ensure_ascii=False).encode() + b"\n"
         note = json.dumps({"jsonrpc": "2.0", "method": "notifications/judge-made-this-up"}).encode() + b"\n"
-        for at in range(0, len(line), 5):
+        for at in range(0, len(line) - 5, 5):
             server.write_raw(line[at : at + 5])
             await asyncio.sleep(0.001)
-        server.write_raw(note * 3)
+        # At once: when the line has ended the next answer may begin.
+        server.write_raw(line[len(line) - 1 - (len(line) - 1) % 5 :] + note * 3)
         handle.is_done = True
 
     server.scripts["tools/call"] = call
@@ -117,7 +118,7 @@ _SCHEMAS: tuple[tuple[str, dict[str, Any], Any, bool], ...] = (
 )
 
 
-@scenario(covers=[125], revisions="DE", role="client", seconds=40)
+@scenario(covers=[125], revisions="DE", transports=("stdio", "http"), role="client")
 async def client_validates_by_dialect(trial: ClientTrial) -> None:
     """A schema that names no dialect is one of 2020-12; one of an unknown dialect is an error."""
     for what, schema, content, is_right in _SCHEMAS:

@@ -155,7 +155,6 @@ async def client_without_tasks(trial: ClientTrial) -> None:
     covers=[187, 189, 190, 191, 192, 193, 194],
     revisions="D",
     role="client",
-    seconds=30,
     asks="declare tasks for sampling, with their list and their cancelling; use everything there is",
 )
 async def client_hosts_tasks(trial: ClientTrial) -> None:
