@@ -306,7 +306,7 @@ class ScriptedServer:
             block = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
             first, *rest = block.split("\r\n")
             method, target, _ = first.split(" ", 2)
-            target = self.tap.incoming_target(target)
+            target = self.tap.incoming_target(method, target)
             headers = [(k, v.strip()) for k, colon, v in (line.partition(":") for line in rest) if colon]
             self.tap.incoming_request(headers)
             http = Head(method, target, headers)

@@ -79,8 +79,8 @@ class Tap:
     def incoming_head(self, request: "HttpRequest", answer: "Answer") -> None:
         """Change an answer's status or headers."""
 
-    def incoming_target(self, target: str) -> str:
-        """Return the target that is read in place of that of a client under test."""
+    def incoming_target(self, method: str, target: str) -> str:
+        """Return the target that is read in place of that of a request of a client under test."""
         return target
 
     def incoming_request(self, headers: list[tuple[str, str]]) -> None:

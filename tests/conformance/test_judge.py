@@ -22,8 +22,8 @@ from conformance.memory import assert_conformant
 from conformance.report import compare, summary, write_junit
 from conformance.requirements import find, requirements, revisions
 from conformance.runner import CannotRun, Options, choose, judge_server
-from conformance.scenario import Scenario, Trial, load, run_scenario
-from conformance.target import ServerTarget
+from conformance.scenario import EVERYWHERE, Scenario, Trial, load, run_scenario
+from conformance.target import ServerTarget, address
 from conformance.targets.ours.server import make_server
 from kailash.mcp_server import MCPServer
 
@@ -59,6 +59,29 @@ def test_every_scenario_has_a_summary_and_fits_somewhere() -> None:
 def test_requirements_are_found_by_number_and_by_id() -> None:
     assert find("128") is find("features-128") is requirements()[128]
     assert find("nothing") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "transport"),
+    [
+        ("http://127.0.0.1:1/mcp", "http"),
+        ("https://example.com/sse?x=1", "sse"),
+        ("http=http://127.0.0.1:1/sse", "http"),
+        ("sse=http://127.0.0.1:1/events", "sse"),
+        ("wss://example.com/ws", "websocket"),
+        ("http://127.0.0.1:1/mcp?mode=sse", "http"),
+    ],
+)
+def test_an_address_says_its_transport(text: str, transport: str) -> None:
+    found, url = address(text)
+    assert found == transport and url.startswith(("http", "ws")) and "://" in url[:8]
+
+
+def test_a_wrong_address_and_two_for_one_transport_are_refused() -> None:
+    with pytest.raises(ValueError, match="ws://"):
+        address("ftp://example.com")
+    with pytest.raises(ValueError, match="two addresses for websocket"):
+        ServerTarget(url=["ws://127.0.0.1:1/a", "ws://127.0.0.1:1/b"])
 
 
 def test_an_unknown_scenario_cannot_be_chosen() -> None:
@@ -197,11 +220,15 @@ def test_a_baseline_excuses_failures_and_shrinks(tmp_path: Path) -> None:
         (["list", "--requirements", "--role", "client"], 0, "lifecycle-17"),
         (["explain", "128"], 0, "server: unknown-tool"),
         (["explain", "unknown-tool"], 0, "features-128"),
+        (["explain", "client-caches"], 0, "the client under test: read test://one"),
         (["explain", "158"], 0, "not tested"),
         (["explain", "nonsense"], 2, ""),
         (["server"], 2, ""),
         (["server", "--command", "false", "--timeout", "1"], 2, ""),
         (["server", "--command", "true", "--revisions", "never"], 2, ""),
+        (["server", "--url", "gopher://127.0.0.1:1"], 2, ""),
+        (["server", "--url", "ws://127.0.0.1:1/ws", "--transports", "http"], 2, ""),
+        (["client", "--command", "true", "--transports", "pigeon"], 2, ""),
     ],
 )
 def test_the_command_line(arguments: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -249,8 +276,10 @@ def test_a_server_with_a_fault_is_no_conformant_one() -> None:
 
 def test_our_server_keeps_every_rule_on_every_transport_and_revision() -> None:
     serve = f"{OURS}.server --port {{port}} --page-size 10"
-    target = ServerTarget(command=f"{OURS}.server --stdio --page-size 10", serve=serve)
-    outcomes, remarks = asyncio.run(judge_server(target, Options(fixtures=read_fixtures("judge"))))
+    urls = ("http://127.0.0.1:{port}/mcp", "http://127.0.0.1:{port}/sse", "ws://127.0.0.1:{port}/ws")
+    target = ServerTarget(command=f"{OURS}.server --stdio --page-size 10", serve=serve, url=urls)
+    assert target.transports == EVERYWHERE
+    outcomes, remarks = asyncio.run(judge_server(target, Options(fixtures=read_fixtures("judge"), jobs=8)))
     bad = [(o.scenario, o.revision, o.transport, c.rule, c.detail) for o in outcomes
            for c in o.checks_with(Verdict.FAIL, Verdict.WARN, Verdict.ERROR)]  # fmt: skip
     assert not bad
@@ -264,4 +293,6 @@ def test_our_client_keeps_every_rule_on_every_transport_and_revision() -> None:
     bad = [(o.scenario, o.revision, o.transport, c.rule, c.detail) for o in outcomes
            for c in o.checks_with(Verdict.FAIL, Verdict.WARN, Verdict.ERROR)]  # fmt: skip
     assert not bad
-    assert not [o.scenario for o in outcomes if o.verdict is Verdict.SKIP]
+    assert {o.transport for o in outcomes} == set(EVERYWHERE)
+    # That it runs tasks of its own is nothing that it says of itself.
+    assert {o.scenario for o in outcomes if o.verdict is Verdict.SKIP} == {"client-hosts-tasks"}

@@ -75,7 +75,6 @@ async def client_listens(trial: ClientTrial) -> None:
             lambda: (heard.of("toolsListChanged") and heard.of("resourceSubscriptions")) or running.done()
         )
         if not heard.of("toolsListChanged") or not heard.of("resourceSubscriptions"):
-            running.cancel()
             raise Skip("the client does not listen when it is told to")
         tools, updates = heard.of("toolsListChanged")[0], heard.of("resourceSubscriptions")[0]
         reads, lists = heard.reads(), heard.lists()
@@ -113,7 +112,6 @@ async def client_listens_again(trial: ClientTrial) -> None:
         server.cut()
         await server.until(lambda: server.connections > 1 or running.done())
         if server.connections < 2:
-            running.cancel()
             raise Skip("the client does not connect again")
         is_sent = await server.until(lambda: len(heard.calls) > 1 or running.done())
         trial.check(55, is_sent and len(heard.calls) > 1, "the client connected again and did not listen again")
