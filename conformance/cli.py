@@ -40,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
         each.add_argument("--transports", default="", help="of stdio,http,sse,websocket; default: all that were given")
         each.add_argument("--scenarios", default="", help="ids, patterns, or requirements, with commas between them")
         each.add_argument("--timeout", type=float, default=5.0, help="seconds for an answer")
-        each.add_argument("--jobs", type=int, default=4, help="how many conversations at a time")
+        each.add_argument("--jobs", type=int, default=8, help="how many conversations at a time")
         each.add_argument("--strict", action="store_true", help="warnings fail too")
         each.add_argument("--details", action="store_true", help="show what passed on the wire with each failure")
         each.add_argument("--json", type=Path, help="write the whole run to a file")

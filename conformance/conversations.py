@@ -266,11 +266,12 @@ class HttpConversation(Conversation):
         await self._stop()
         if self.session_id is not None and not self.is_closed:
             self.is_closed = True
+            self.wire.hear()
             try:
                 answer = await self.get("DELETE", headers={"Accept": ABSENT})
                 answer.close()
-            except (Broken, NoAnswer):
-                pass
+            except (Broken, NoAnswer, TimeoutError):
+                self.transcript.add("-", "judge", "the session could not be ended")
         await self.wire.close()
 
 

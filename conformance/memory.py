@@ -21,6 +21,7 @@ from .fixture import Fixtures, read_fixtures
 from .report import excerpt
 from .requirements import requirements
 from .runner import Options, judge_server
+from .scenario import Skip
 from .target import ServerTarget
 from .wire import LARGEST, PipeWire, Tap, Transcript
 
@@ -95,6 +96,10 @@ class _MemoryWire(PipeWire):
     def close_input(self) -> None:
         """End what the judge writes."""
         self._far.deliver_end()
+
+    def terminate(self) -> None:
+        """Tell the server to stop, which nobody can."""
+        raise Skip("a server inside the process cannot be told to stop")
 
     async def wait(self, timeout: float) -> int | None:
         """Wait for the server's end."""

@@ -33,7 +33,7 @@ class Options:
     timeout: float = 5.0
     patience: float = 10.0
     """Seconds for the very first answer."""
-    jobs: int = 4
+    jobs: int = 8
 
 
 def choose(role: str, wanted: Sequence[str]) -> list[Scenario]:

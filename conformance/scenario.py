@@ -294,6 +294,8 @@ async def run_scenario(
         outcome.note = f"the judge failed: {error!r}"
         trace = traceback.format_exc(limit=-4)
         trial.checks.append(Check(rules[0], Verdict.ERROR, f"{outcome.note}\n{trace}", trial.transcript.last))
+    # What a target did wrong once may go on in its process, and would be laid at the next scenario's door.
+    is_sound = is_sound and not any(check.verdict is Verdict.FAIL for check in trial.checks)
     try:
         await asyncio.wait_for(trial.close(is_sound=is_sound), timeout + 5)
     except TimeoutError:

@@ -364,11 +364,17 @@ class HttpWire:
             if not writer.is_closing():
                 writer.transport.pause_reading()  # type: ignore[attr-defined]
 
+    def hear(self) -> None:
+        """Read later connections again; those that were not read are hung up."""
+        if self._is_deaf:
+            self._is_deaf = False
+            for writer in self._writers:
+                writer.transport.abort()
+
     async def close(self) -> None:
         """Hang up every connection that is still there."""
+        self.hear()
         for writer in self._writers:
-            if self._is_deaf:
-                writer.transport.abort()
             writer.close()
         for writer in self._writers:
             with contextlib.suppress(OSError, TimeoutError):
