@@ -1,28 +1,21 @@
-"""Question: how many `tools/call` echoes a second over HTTP, on 16 keep-alive connections, without a session?"""
+"""How many `tools/call` echoes a second over HTTP, on 16 keep-alive connections, without a session, by both parsers."""
 
-from collections.abc import Sequence
-
-from .harness import FLOOR, Figure, wanted
+from .harness import FLOOR, Figure, Plan, figures_of
+from .peering import speaking
 from .subjects import peer, streaming, web_servers
-from .webload import Requests, contest
+from .webload import Requests, web_contest
 
-QUESTION = "http, 2026-07-28, 16 connections"
+TABLE = "http, 2026-07-28, 16 connections"
+H11_FLOOR = "bare, h11 (floor)"
 
 
-def run(against: Sequence[str], *, rounds: int, calls: int = 40_000) -> list[Figure]:
-    """Measure; each codec has a floor of its own."""
-    # The TypeScript SDK and `mcp` 1.x do not speak this revision.
-    commands = web_servers([name for name in against if name == "mcp"])
+def run(plan: Plan) -> list[Figure]:
+    """Measure; each parser has a floor of its own."""
+    commands = web_servers(speaking(plan.against, "envelope"))
     commands |= streaming(commands)
     commands["ours, h11"] = peer("kailash_http.py", "--codec=h11")
-    commands["bare, h11 (floor)"] = peer("bare_http.py", "--codec=h11")
+    commands[H11_FLOOR] = peer("bare_http.py", "--codec=h11")
     commands["bare, h11 for parsing only"] = peer("bare_http.py", "--codec=h11-parsing")
-    shares = {"ours": 2, "bare (floor)": 1, "ours, h11": 4, "bare, h11 (floor)": 4, "bare, h11 for parsing only": 4}
-    counts = {name: calls // shares.get(name, 20) for name in commands}
-    found = contest(commands, counts, Requests, b'"hello"', rounds=rounds)
-    goals = {"ours": wanted(12, 0.30), "ours, h11": wanted(3.3, 0.72)}
-    floors = {name: "bare, h11 (floor)" if "h11" in name else FLOOR for name in commands}
-    return [
-        Figure(QUESTION, name, best.rate, "calls/s", {**goals.get(name, {}), **best.busy}, floors[name])
-        for name, best in found.items()
-    ]
+    floors = {name: H11_FLOOR if "h11" in name else FLOOR for name in commands}
+    found = web_contest(commands, plan, Requests, b'"hello"')
+    return figures_of(TABLE, found, "calls/s", floors=floors)

@@ -33,6 +33,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     server.add_argument("--serve", help="starts it to serve; {port} stands for the port, also in each --url")
     server.add_argument("--fixtures", default="official", help="a fixture file, or the name of one that comes along")
+    server.add_argument("--token", help="a bearer token that it takes: env:NAME, file:PATH, or the token itself")
+    server.add_argument(
+        "--tokens", type=Path, help="a TOML file of tokens: good, narrow, broad, expired, foreign; tool"
+    )
     client = commands.add_parser("client", help="judge a client")
     client.add_argument("--command", required=True, help="starts it; the URL, or the command of a server, is appended")
     for each in (server, client):
@@ -161,6 +165,7 @@ def _judge(given: argparse.Namespace) -> int:
     from .report import as_json, has_failed, read_json, summary, write_junit
     from .runner import CannotRun, Options, judge_server
     from .target import ServerTarget
+    from .tokens import read_tokens
 
     wanted: dict[str, Any] = {name: _split(getattr(given, name)) for name in ("revisions", "transports", "scenarios")}
     if given.replay:
@@ -180,7 +185,8 @@ def _judge(given: argparse.Namespace) -> int:
     if given.command_name == "server":
         if not (given.command or given.url or given.serve):
             raise CannotRun("give --command, --url or --serve")
-        target = ServerTarget(command=given.command, url=given.url, serve=given.serve)
+        tokens = read_tokens(given.token, given.tokens)
+        target = ServerTarget(command=given.command, url=given.url, serve=given.serve, tokens=tokens)
         name = " ".join(each for each in (given.command, given.serve, *given.url) if each)
         outcomes, remarks = asyncio.run(judge_server(target, options, _Progress()))
     else:

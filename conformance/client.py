@@ -5,7 +5,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from .check import Outcome
 from .clientmonitor import ClientMonitor
@@ -28,6 +28,12 @@ class ClientTarget:
     tap: Tap
 
 
+class Closable(Protocol):
+    """Something that was started."""
+
+    async def close(self) -> None: ...
+
+
 class ClientTrial(Trial):
     """One run of a scenario with a client."""
 
@@ -37,16 +43,19 @@ class ClientTrial(Trial):
         super().__init__(*args)
         self.stderr = ""
         self.status: int | None = None
-        self._servers: list[ScriptedServer] = []
+        self._servers: list[Closable] = []
 
-    async def serve(self) -> ScriptedServer:
+    async def serve(self, monitor: ClientMonitor | None = None) -> ScriptedServer:
         """Start a scripted server, sound until the scenario changes it."""
-        server = ScriptedServer(
-            self.revision, self.transport, ClientMonitor(self.observe), self.transcript, self.target.tap
-        )
+        watch = monitor or ClientMonitor(self.observe)
+        server = ScriptedServer(self.revision, self.transport, watch, self.transcript, self.target.tap)
         await server.start()
-        self._servers.append(server)
+        self.keep(server)
         return server
+
+    def keep(self, server: Closable) -> None:
+        """Close something in the end."""
+        self._servers.append(server)
 
     @contextlib.asynccontextmanager
     async def client_running(self, server: ScriptedServer, **options: Any) -> AsyncIterator["asyncio.Task[int | None]"]:

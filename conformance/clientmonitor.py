@@ -7,6 +7,8 @@ from protocol.limits import Limits
 
 from .dialect import META, NAMED
 from .monitor import Judge
+from .schemas import RULE as SCHEMA
+from .schemas import schema_faults
 from .scripted import SESSION, Head, ScriptedServer
 
 __all__ = ["ALWAYS_OF_CLIENTS", "ClientMonitor"]
@@ -39,6 +41,7 @@ ALWAYS_OF_CLIENTS = (
     144,
     145,
     225,
+    SCHEMA,
 )
 _LIMITS = Limits(message_bytes=64 * 1024 * 1024, depth=512)
 
@@ -81,6 +84,12 @@ class ClientMonitor:
             return
         self.check(1, message.get("jsonrpc") == "2.0", f"jsonrpc is {message.get('jsonrpc')!r}", line)
         self.check(59, True, "one message", line)
+        faults = schema_faults(message, rules, server.sent.get(message.get("id")) if "method" not in message else None)
+        what = message.get("method") or "a response"
+        for fault in faults or ():
+            self.check(SCHEMA, False, f"{what}: {fault}", line)
+        if faults == []:
+            self.check(SCHEMA, True, f"{what} fits the schema", line)
         if "method" in message and "id" in message:
             self._request(server, message, line)
         elif "method" in message:

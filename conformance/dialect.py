@@ -20,6 +20,7 @@ __all__ = [
     "META",
     "NAMED",
     "Conversation",
+    "Locked",
     "NoAnswer",
     "NotSpoken",
     "Pending",
@@ -50,6 +51,10 @@ class NoAnswer(Exception):
 
 class NotSpoken(Exception):
     """The target does not speak the revision."""
+
+
+class Locked(NotSpoken):
+    """The target speaks to nobody without a token, or takes another than the one it was given."""
 
 
 @dataclass(slots=True)
@@ -238,7 +243,7 @@ class Conversation(ABC):
         if self.revision.is_envelope:
             reply = await self.request("server/discover")
             if reply.result is None:
-                raise NotSpoken(f"{self.revision.name}: server/discover answered {reply.show()}")
+                raise self._unspoken("server/discover", reply)
             self.welcome = reply.result
             supported = reply.result.get("supportedVersions")
             if isinstance(supported, list) and self.revision.name not in supported:
@@ -246,11 +251,16 @@ class Conversation(ABC):
             return
         reply = await self.initialize()
         if reply.result is None:
-            raise NotSpoken(f"{self.revision.name}: initialize answered {reply.show()}")
+            raise self._unspoken("initialize", reply)
         if reply.result.get("protocolVersion") != self.revision.name:
             raise NotSpoken(f"{self.revision.name}: the server chose {reply.result.get('protocolVersion')}")
         if initialized:
             await self.notify("notifications/initialized")
+
+    def _unspoken(self, method: str, reply: Reply) -> NotSpoken:
+        if reply.status == 401:
+            return Locked(f"{self.revision.name}: the server demands authorization (401); give it a --token")
+        return NotSpoken(f"{self.revision.name}: {method} answered {reply.show()}")
 
     async def initialize(self, version: Any = None, **options: Any) -> Reply:
         """Send `initialize` and keep the welcome."""

@@ -36,6 +36,7 @@ class Suite:
     """The installed suite."""
 
     def __init__(self, node: Path, script: Path) -> None:
+        self.node, self.script = node, script
         self._command = [str(node), str(script)]
         # The suite starts the clients in its own folder and environment.
         paths = [str(REPOSITORY), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -21,7 +21,6 @@ from .fixture import Fixtures, read_fixtures
 from .report import excerpt
 from .requirements import requirements
 from .runner import Options, judge_server
-from .scenario import Skip
 from .target import ServerTarget
 from .wire import LARGEST, PipeWire, Tap, Transcript
 
@@ -31,6 +30,7 @@ __all__ = ["MemoryTarget", "assert_conformant"]
 class _MemoryWire(PipeWire):
     """The judge's end of a pipe inside the process."""
 
+    has_process = False
     closed = False
 
     def __init__(self, server: Any, transcript: Transcript, tap: Tap) -> None:
@@ -96,10 +96,6 @@ class _MemoryWire(PipeWire):
     def close_input(self) -> None:
         """End what the judge writes."""
         self._far.deliver_end()
-
-    def terminate(self) -> None:
-        """Tell the server to stop, which nobody can."""
-        raise Skip("a server inside the process cannot be told to stop")
 
     async def wait(self, timeout: float) -> int | None:
         """Wait for the server's end."""

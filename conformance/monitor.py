@@ -9,13 +9,15 @@ from protocol.jsonrpc import Malformed, decode
 from protocol.limits import Limits
 
 from .dialect import META, Conversation, Received
+from .schemas import RULE as SCHEMA
+from .schemas import schema_faults
 from .shapes import faults_of
 from .wire import Answer
 
 __all__ = ["ALWAYS", "ServerMonitor"]
 
 ALWAYS = (1, 2, 4, 5, 6, 8, 9, 14, 15, 16, 19, 24, 34, 45, 46, 49, 64, 70, 78, 89, 91, 102, 103, 105, 120, 121,
-          132, 136, 138, 141, 142, 143, 147, 148, 151, 152, 163, 164, 174, 180, 181, 182, 225)  # fmt: skip
+          132, 136, 138, 141, 142, 143, 147, 148, 151, 152, 163, 164, 174, 180, 181, 182, 225, SCHEMA)  # fmt: skip
 """The rules that every message is held to; a scenario passes them when it saw one that they are about."""
 
 _LIMITS = Limits(message_bytes=64 * 1024 * 1024, depth=512)
@@ -135,12 +137,28 @@ class ServerMonitor:
             return
         if message.get("jsonrpc") == "2.0":
             check(1, True, "jsonrpc is 2.0")
+        self._schema(conversation, check, message)
         if "method" not in message:
             self._response(conversation, check, received)
         elif "id" in message:
             self._request(conversation, check, received)
         else:
             self._notification(conversation, check, received)
+
+    def _schema(
+        self, conversation: Conversation, check: Callable[[int, bool, str], bool], message: dict[str, Any]
+    ) -> None:
+        request_id = message.get("id")
+        key = (type(request_id), request_id) if isinstance(request_id, (str, int)) else None
+        request = self._requests.get(key) if key and "method" not in message else None
+        faults = schema_faults(message, conversation.revision, request)
+        if faults is None:
+            return
+        what = message.get("method") or f"the answer to {request['method'] if request else 'no request'}"
+        for fault in faults:
+            check(SCHEMA, False, f"{what}: {fault}")
+        if not faults:
+            check(SCHEMA, True, f"{what} fits the schema")
 
     def _explain(self, check: Callable[[int, bool, str], bool], message: Any, found: Malformed) -> None:
         why = found.error.message

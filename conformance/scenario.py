@@ -12,7 +12,7 @@ import pkgutil
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from .check import Check, Outcome, Verdict
@@ -94,6 +94,7 @@ def scenario(
     alone: bool = False,
     seconds: float | None = None,
     asks: str = "",
+    id: str | None = None,
 ) -> Callable[[Body], Body]:
     """Make a function a scenario; its name is the id and its docstring says what it tries.
 
@@ -105,10 +106,11 @@ def scenario(
         alone: give it a process of its own over stdio.
         seconds: when it is cut off; default 20, and 60 where clients have to start.
         asks: what a client under test is to do in it; default: use everything there is.
+        id: another name than the function's.
     """
 
     def register(run: Body) -> Body:
-        name = getattr(run, "__name__", "").strip("_").replace("_", "-")
+        name = id or getattr(run, "__name__", "").strip("_").replace("_", "-")
         unknown = [rule for rule in covers if rule not in requirements()]
         if unknown or name in SCENARIOS:
             raise ValueError(f"scenario {name}: unknown rules {unknown}" if unknown else f"two scenarios named {name}")
@@ -143,6 +145,8 @@ class Trial:
         self.fixtures = fixtures
         self.timeout = timeout
         self.transcript = Transcript()
+        for secret, name in getattr(target, "secrets", {}).items():
+            self.transcript.redact.hide(secret, name)
         self.checks: list[Check] = []
         self._passed: set[int] = set()
         self.tried: list[int] = []
@@ -188,9 +192,13 @@ class Trial:
         if level == "MAY":
             return False
         verdict = Verdict.FAIL if level == "MUST" else Verdict.WARN
-        if not any(c.rule == rule and c.detail == detail for c in self.checks):
+        if not any(c.rule == rule and c.detail == detail and c.verdict is verdict for c in self.checks):
             self.checks.append(Check(rule, verdict, detail, self.transcript.last if line is None else line))
         return False
+
+    def holds(self, rule: int) -> bool:
+        """Tell whether a rule binds the target here."""
+        return requirements()[rule].applies(self.revision, self.transport, self.scenario.role)
 
     def advise(self, rule: int, is_kept: bool, detail: str) -> None:
         """Say whether advice that stands beside a rule is followed: a warning at most."""
@@ -302,7 +310,9 @@ async def run_scenario(
         outcome.note = outcome.note or "the target could not be closed"
     for rule in _undecided(trial, rules):
         trial.skip(rule, "the scenario ended without testing it")
-    outcome.checks = trial.checks
+    redact = trial.transcript.redact
+    outcome.note = redact(outcome.note)
+    outcome.checks = [replace(check, detail=redact(check.detail)) for check in trial.checks]
     outcome.transcript = trial.transcript.lines
     outcome.seconds = time.monotonic() - began
     return outcome

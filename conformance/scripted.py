@@ -22,7 +22,7 @@ from .scripted_wires import Line, SocketLine, StreamLine, agree
 from .wire import Tap, Transcript
 from .wire_ws import LIMITS
 
-__all__ = ["Call", "Script", "ScriptedServer"]
+__all__ = ["Call", "Gate", "Head", "Script", "ScriptedServer", "read_request", "write_answer"]
 
 SESSION = "judge-session-1"
 CACHED = (
@@ -33,6 +33,10 @@ CACHED = (
     "resources/templates/list",
     "resources/read",
 )
+
+
+Gate = Callable[["Head", bytes], "tuple[int, dict[str, str], bytes] | None"]
+"""Looks at an HTTP request first: answers it with a status, headers and a body, or lets it pass."""
 
 
 class Watcher(Protocol):
@@ -57,6 +61,41 @@ class Head:
             if key.lower() == name.lower():
                 return value
         return None
+
+    def show(self) -> str:
+        """Return the headers in a line, without those that say nothing."""
+        return ", ".join(f"{k}: {v}" for k, v in self.headers if k.lower() not in ("host", "user-agent", "connection"))
+
+
+async def read_request(reader: asyncio.StreamReader) -> tuple[Head, bytes]:
+    """Read an HTTP request with a length.
+
+    Raises:
+        ValueError: it is none.
+        IncompleteReadError: it ends before its end.
+    """
+    block = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    first, *rest = block.split("\r\n")
+    method, target, _ = first.split(" ", 2)
+    head = Head(method, target, [(k, v.strip()) for k, colon, v in (line.partition(":") for line in rest) if colon])
+    return head, await reader.readexactly(int(head.get("content-length") or 0))
+
+
+def write_answer(writer: asyncio.StreamWriter, status: int, body: bytes | None, extra: dict[str, str]) -> None:
+    """Write an HTTP answer and hang up; without a body, the head of a stream that goes on."""
+    kind = "application/json" if body is not None else "text/event-stream"
+    headers = {"Content-Type": kind, "Connection": "close"}
+    if body is not None:
+        headers["Content-Length"] = str(len(body))
+    headers |= extra
+    head = "".join(f"{k}: {v}\r\n" for k, v in headers.items())
+    writer.write(f"HTTP/1.1 {status} Judged\r\n{head}\r\n".encode() + (body or b""))
+    if body is not None:
+        writer.close()
+
+
+def _text(body: bytes) -> str:
+    return body.decode("utf-8", "backslashreplace")
 
 
 @dataclass(slots=True, eq=False)
@@ -155,7 +194,8 @@ class Call:
         request_id = self.server.new_id()
         waiting: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         self.server.asked[request_id] = waiting
-        self.send({"jsonrpc": "2.0", "id": request_id, "method": method, "params": params})
+        self.server.sent[request_id] = {"jsonrpc": "2.0", "id": request_id, "method": method, "params": params}
+        self.send(self.server.sent[request_id])
         try:
             return await asyncio.wait_for(waiting, timeout)
         except TimeoutError:
@@ -184,8 +224,11 @@ class ScriptedServer:
         self.heads: list[Head] = []
         self.calls: list[Call] = []
         self.asked: dict[Any, asyncio.Future[dict[str, Any]]] = {}
+        self.sent: dict[Any, dict[str, Any]] = {}
+        """What the client was asked, by its id."""
         self.answers_get = 200
         self.has_sessions = True
+        self.gate: Gate | None = None
         self.address = ""
         self._next = 0
         self.lines: list[Line] = []
@@ -303,29 +346,28 @@ class ScriptedServer:
         self.is_connected.set()
         self._writers.append(writer)
         try:
-            block = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
-            first, *rest = block.split("\r\n")
-            method, target, _ = first.split(" ", 2)
-            target = self.tap.incoming_target(method, target)
-            headers = [(k, v.strip()) for k, colon, v in (line.partition(":") for line in rest) if colon]
-            self.tap.incoming_request(headers)
-            http = Head(method, target, headers)
-            body = await reader.readexactly(int(http.get("content-length") or 0))
+            http, body = await read_request(reader)
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             writer.close()
             return
-        if self.transport == "websocket" and method == "GET" and http.get("upgrade"):
+        http.target = self.tap.incoming_target(http.method, http.target)
+        self.tap.incoming_request(http.headers)
+        if self.transport == "websocket" and http.method == "GET" and http.get("upgrade"):
             self.heads.append(http)
             await self._serve_socket(http, reader, writer)
             return
-        shown = ", ".join(f"{k}: {v}" for k, v in http.headers if k.lower() not in ("host", "user-agent", "connection"))
         bodies = self.tap.incoming_line(body) if body else [body]
         for passed in bodies:
-            self.transcript.add("<", f"{method} {target}", f"[{shown}] {passed.decode('utf-8', 'backslashreplace')}")
+            self.transcript.add("<", f"{http.method} {http.target}", f"[{http.show()}] {_text(passed)}")
+            refused = self.gate(http, passed) if self.gate is not None else None
+            if refused is not None:
+                status, extra, answer = refused
+                self.write_http(writer, status, answer, extra)
+                continue
             self.heads.append(http)
-            if method == "POST" and self.transport != "sse":
+            if http.method == "POST" and self.transport != "sse":
                 self._take(passed, http, writer)
-            elif method == "POST":
+            elif http.method == "POST":
                 self._post(passed, http, writer)
             else:
                 self.monitor.head(self, http, None)
@@ -391,18 +433,8 @@ class ScriptedServer:
 
     def write_http(self, writer: asyncio.StreamWriter, status: int, body: bytes | None, extra: dict[str, str]) -> None:
         """Write an HTTP answer; without a body, the head of a stream."""
-        headers = {
-            "Content-Type": "application/json" if body is not None else "text/event-stream",
-            "Connection": "close",
-        }
-        if body is not None:
-            headers["Content-Length"] = str(len(body))
-        headers |= extra
-        head = "".join(f"{k}: {v}\r\n" for k, v in headers.items())
-        self.transcript.add(">", "http", f"{status} {extra or ''} {(body or b'').decode()}")
-        writer.write(f"HTTP/1.1 {status} Judged\r\n{head}\r\n".encode() + (body or b""))
-        if body is not None:
-            writer.close()
+        self.transcript.add(">", "http", f"{status} {extra or ''} {_text(body or b'')}")
+        write_answer(writer, status, body, extra)
 
     # Messages.
 

@@ -7,11 +7,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .conversations import HttpConversation, PipeConversation, SseConversation, WebSocketConversation
-from .dialect import FULL, Conversation, NoAnswer, NotSpoken
+from .dialect import FULL, Conversation, Locked, NoAnswer, NotSpoken
 from .fixture import Fixtures
 from .monitor import ServerMonitor
 from .requirements import Revision
 from .scenario import Skip, Trial
+from .tokens import Tokens
 from .wire import Broken, HttpWire, PipeWire, Tap, Transcript
 from .wire_ws import WebSocketWire
 
@@ -56,6 +57,7 @@ class ServerTarget:
         url: where it serves, once for each transport; see `address`.
         serve: starts it to serve; `{port}` stands for the port, also in each URL.
         tap: stands on the wire; see `wire.Tap`.
+        tokens: what it demands over HTTP, if it does.
 
     Raises:
         ValueError: an address that is none, or two for one transport.
@@ -68,6 +70,7 @@ class ServerTarget:
         url: str | Sequence[str] | None = None,
         serve: str | None = None,
         tap: Tap | None = None,
+        tokens: Tokens | None = None,
     ) -> None:
         self.command = command
         self.urls: dict[str, str] = {}
@@ -82,6 +85,9 @@ class ServerTarget:
         self._serve = serve
         self._templates = dict(self.urls)
         self.tap = tap or Tap()
+        self.tokens = tokens or Tokens()
+        self.is_locked = False
+        """It let nobody in."""
         self._process: asyncio.subprocess.Process | None = None
         self._shared: dict[str, PipeConversation] = {}
         self.spoken: set[tuple[str, str]] = set()
@@ -96,6 +102,11 @@ class ServerTarget:
     def url(self) -> str | None:
         """Where it serves Streamable HTTP."""
         return self.urls.get("http")
+
+    @property
+    def secrets(self) -> dict[str, str]:
+        """What no transcript shows, and what it shows instead."""
+        return self.tokens.secrets
 
     async def start(self) -> None:
         """Start what serves HTTP and wait until it answers.
@@ -134,7 +145,7 @@ class ServerTarget:
         """
         if self._serve is None:
             raise Skip("the target is not started by the judge, which cannot end it either")
-        other = ServerTarget(serve=self._serve, tap=self.tap)
+        other = ServerTarget(serve=self._serve, tap=self.tap, tokens=self.tokens)
         other._templates = dict(self._templates)
         await other.start()
         return other
@@ -195,13 +206,14 @@ class ServerTarget:
             raise NotSpoken(f"no URL was given for {transport}")
         if transport == "websocket":
             far = WebSocketWire(url, transcript, self.tap)
-            status = await asyncio.wait_for(far.open(), max(timeout, _STARTS_WITHIN))
+            token = [] if self.tokens.good is None else [("Authorization", f"Bearer {self.tokens.good}")]
+            status = await asyncio.wait_for(far.open(headers=token), max(timeout, _STARTS_WITHIN))
             if status != 101:
                 raise Broken(f"{url} does not open a WebSocket: it answers {status}")
             return WebSocketConversation(far, *rest)
         if transport == "http":
-            return HttpConversation(HttpWire(url, self.tap), *rest)
-        made = SseConversation(HttpWire(url, self.tap), *rest)
+            return HttpConversation(HttpWire(url, self.tap, self.tokens.good), *rest)
+        made = SseConversation(HttpWire(url, self.tap, self.tokens.good), *rest)
         if (status := await made.connect()) != 200:
             await made.close()
             raise Broken(f"{url} is no stream of events: it answers {status}")
@@ -228,6 +240,7 @@ class ServerTarget:
         try:
             await made.open()
         except NotSpoken as reason:
+            self.is_locked = self.is_locked or isinstance(reason, Locked)
             return str(reason)
         finally:
             if made.has_spoken:

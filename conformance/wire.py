@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from protocol.framing.lines import LineCodec
 from protocol.framing.sse import SSEDecoder
 
+from .redaction import Redactor
+
 __all__ = ["Answer", "Broken", "HttpRequest", "HttpWire", "PipeWire", "Tap", "Transcript"]
 
 LARGEST = 64 * 1024 * 1024
@@ -29,19 +31,22 @@ class Broken(Exception):
 
 
 class Transcript:
-    """What went over the wire, line by line, with the time since the start and the direction."""
+    """What went over the wire, line by line, with the time since the start and the direction; never a secret."""
 
-    __slots__ = ("_began", "lines")
+    __slots__ = ("_began", "lines", "redact")
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._began = time.monotonic()
+        self.redact = Redactor()
 
     def add(self, sign: str, where: str, text: bytes | str) -> None:
         """Record: `>` to the target, `<` from it, `-` a remark."""
         shown = text if isinstance(text, str) else text.decode("utf-8", "backslashreplace")
-        if len(shown) > _SHOWN:
-            shown = f"{shown[:_SHOWN]}… ({len(shown)} characters)"
+        length = len(shown)
+        shown = self.redact(shown)
+        if max(length, len(shown)) > _SHOWN:
+            shown = f"{shown[:_SHOWN]}… ({length} characters)"
         self.lines.append(f"{time.monotonic() - self._began:7.3f} {sign} {where}: {shown}")
 
     @property
@@ -93,6 +98,9 @@ class Tap:
 
 class PipeWire:
     """A child process: lines to its standard input, lines from its standard output."""
+
+    has_process = True
+    """There is one that can be told to stop."""
 
     def __init__(self, command: str | Sequence[str], transcript: Transcript, tap: Tap) -> None:
         self.transcript = transcript
@@ -345,8 +353,10 @@ class Answer:
 class HttpWire:
     """An HTTP endpoint; each request has a connection of its own."""
 
-    def __init__(self, url: str, tap: Tap) -> None:
+    def __init__(self, url: str, tap: Tap, token: str | None = None) -> None:
         parts = urlsplit(url)
+        self.token = token
+        """Comes with each message of a conversation, unless it says another."""
         self.url = url
         self.tap = tap
         self.host = parts.hostname or "127.0.0.1"

@@ -84,6 +84,7 @@ class ClientEngine(Engine):
         self._late_probe: Call | None = None
         self._start_deadline: float | None = None
         self._probe_deadline: float | None = None
+        self._callable: set[str] = set()  # methods that were found to be, once `Ready`
         self._watches = Watches()
         self._followed: dict[RequestId, Call] = {}
         """Ended calls whose task may still report progress."""
@@ -140,10 +141,7 @@ class ClientEngine(Engine):
 
     def _send_internal(self, method: str, body: bytes, deadline: float | None) -> Call:
         call = self._new_call(method, body)
-        if deadline is not None:
-            self._deadlines.arm(call, deadline)
-        self._emit_request(call, self._stamped(call))
-        return call
+        return self._emit(call, self._stamped(call), deadline)
 
     def _weigh_result(self, call: Call, raw: Raw) -> None:
         """Take the answer to a probe or to `initialize`."""
@@ -254,11 +252,10 @@ class ClientEngine(Engine):
             # Its id stays known: a late answer is told apart from the answer to `initialize`, and used.
             self._conclude(Evidence.LEGACY, None)
             return
+        self._finish(call)
         if call is self._probe:
-            self._finish(call)
             self._close(ErrorObject(ErrorCode.INTERNAL_ERROR, f"{call.method} was not answered in time"))
             return
-        self._finish(call)
         self._abandon(call, "timed out")
         if isinstance(call, Subscription):
             self._drop(call, ErrorObject(ErrorCode.INTERNAL_ERROR, "subscription was not acknowledged in time"))
@@ -403,11 +400,9 @@ class ClientEngine(Engine):
         """Make a call.
 
         Args:
-            method: any request a client may send.
-            params: the method's struct (without `_meta`).
+            method, params: any request a client may send, and the method's struct (without `_meta`).
             deadline: when to withdraw it and report `TimedOut`.
-            progress: ask for progress notifications.
-            meta: further `_meta` members.
+            progress, meta: ask for progress notifications; further `_meta` members.
             log_level: least level of log messages wanted for this call (envelope era).
 
         Raises:
@@ -425,18 +420,25 @@ class ClientEngine(Engine):
         call = self._new_call(
             method, body, progress=progress, name=name, meta=meta, log_level=log_level, as_task=as_task
         )
+        return self._emit(call, self._stamped(call), deadline)
+
+    def _emit(self, call: Call, params: bytes, deadline: float | None) -> Call:
         if deadline is not None:
             self._deadlines.arm(call, deadline)
-        self._emit_request(call, self._stamped(call))
+        self._emit_request(call, params)
         return call
 
     def _check_callable(self, method: str) -> None:
+        if method in self._callable:
+            return
         if self.state is not Negotiation.READY or self.closed or self.context is None:
             raise LocalProtocolError("not ready: wait for the Ready event")
         assert isinstance(self.context.capabilities, ServerCapabilities)
         refusal = self.profile.refusal(method, self.speaking, self.context.capabilities)
         if refusal is not None:
             raise LocalProtocolError(refusal)
+        if method in METHODS:  # which are so many, and no more
+            self._callable.add(method)
 
     def _stamped(self, call: Call) -> bytes:
         """Return a call's params with the `_meta` that its era and its caller want."""
@@ -476,10 +478,7 @@ class ClientEngine(Engine):
             meta=before.meta,
             log_level=before.log_level,
         )
-        if deadline is not None:
-            self._deadlines.arm(call, deadline)
-        self._emit_request(call, self._stamped(call)[:-1] + retry_members(needed, responses) + b"}")
-        return call
+        return self._emit(call, self._stamped(call)[:-1] + retry_members(needed, responses) + b"}", deadline)
 
     def send_result(self, request: Request, result: Struct | Raw) -> None:
         """Answer a request of the server's; nothing is sent once it was cancelled."""
@@ -597,3 +596,4 @@ class ClientEngine(Engine):
                 self._drop(subscription, lost)
         super()._close(error)
         self._watches.waiting.clear()
+        self._callable.clear()

@@ -58,6 +58,9 @@ _decode_error = msgspec.json.Decoder(ErrorObject).decode
 _EMPTY = Raw(b"{}")
 _INFINITE = float("inf")
 
+# A member of an enum is 70 ns away in CPython 3.11.
+_OPEN, _ANSWERED = RequestState.OPEN, RequestState.ANSWERED
+
 
 class Engine(ABC):
     """The part of the protocol machine that does not depend on the role."""
@@ -343,7 +346,7 @@ class Engine(ABC):
         Nothing is sent without a token of the peer's, after the answer, or when `progress` did not increase.
         """
         token = request.progress_token
-        if token is UNSET or request.state is not RequestState.OPEN or request.is_listen:
+        if token is UNSET or request.state is not _OPEN or request.is_listen:
             return False
         if not -_INFINITE < progress < _INFINITE:
             return False  # JSON has no form for it
@@ -374,13 +377,13 @@ class Engine(ABC):
         revision = self._revision if related_to is None else related_to.context.revision
         if spec is not None and revision is not None and method not in revision.methods:
             raise LocalProtocolError(f"{method} does not exist in revision {revision.name}")
-        if related_to is not None and related_to.state is not RequestState.OPEN:
+        if related_to is not None and related_to.state is not _OPEN:
             return
         self._notify(method, params, related_to=None if related_to is None else related_to.id)
 
     def limit_request(self, request: Request, deadline: float) -> None:
         """Arm a deadline for an inbound request; when it passes, `Expired` is reported."""
-        if request.state is RequestState.OPEN:
+        if request.state is _OPEN:
             self._deadlines.arm(request, deadline)
 
     def extend(self, call: Call, deadline: float) -> None:
@@ -423,8 +426,13 @@ class Engine(ABC):
 
     def cancel_request(self, request: Request, reason: str | None = None) -> None:
         """Take the word of a lower layer that the peer withdrew a request (its stream was closed)."""
-        if request.state is RequestState.OPEN:
+        if request.state is _OPEN:
             self._cancel_request(request, reason)
+
+    @property
+    def is_owing(self) -> bool:
+        """Tell whether an inbound request awaits its answer."""
+        return bool(self._requests)
 
     @property
     def open_requests(self) -> list[Request]:
@@ -496,9 +504,9 @@ class Engine(ABC):
 
     def _take(self, request: Request) -> bool:
         """Claim the right to answer; `False` when the peer no longer wants the answer."""
-        if request.state is RequestState.OPEN:
+        if request.state is _OPEN:
             del self._requests[request.id]
-            request.state = RequestState.ANSWERED
+            request.state = _ANSWERED
             if self._deadlines:
                 self._deadlines.disarm(request)
             return True

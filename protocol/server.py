@@ -75,6 +75,9 @@ _NO_PARAMS = Raw(b"{}")
 _decode_meta = msgspec.json.Decoder(RequestMeta).decode
 _decode_params = msgspec.json.Decoder(Params).decode
 
+# A member of an enum is 70 ns away in CPython 3.11.
+_OPEN, _ENVELOPE = RequestState.OPEN, Era.ENVELOPE
+
 
 class ServerEngine(Engine):
     """The protocol machine that serves one channel, in both eras at once."""
@@ -269,7 +272,7 @@ class ServerEngine(Engine):
             self._close_if_done()
 
     def _era_of(self, context: Context) -> HandshakeEra | EnvelopeEra:
-        return self._envelope if context.revision.era is Era.ENVELOPE else self._handshake
+        return self._envelope if context.revision.era is _ENVELOPE else self._handshake
 
     def send_result(self, request: Request, result: Struct | dict[str, Any] | Raw | Prepared) -> None:
         """Answer a request; nothing is sent once it was cancelled.
@@ -283,10 +286,10 @@ class ServerEngine(Engine):
             LocalProtocolError: the request is already answered.
             TypeError: the result holds a value that JSON has no form for; the request stays open.
         """
-        if request.state is not RequestState.OPEN:
+        if request.state is not _OPEN:
             self._take(request)
             return
-        era = self._envelope if request.context.revision.era is Era.ENVELOPE else self._handshake
+        era = self._envelope if request.context.revision.era is _ENVELOPE else self._handshake
         data = encode_result(request.id, era.seal(request, result))
         self._take(request)
         self._reply(request, data)

@@ -17,16 +17,6 @@ class AsyncioChannel(Channel):
     _writer: asyncio.WriteTransport | None = None
     _is_duplex = False
 
-    def feed_from_loop(self, data: bytes) -> None:
-        """Take what was read in a callback of the loop; tasks whose answers it brings go on before the next turn."""
-        if self.loop.begin():
-            try:
-                self.feed(data)
-            finally:
-                self.loop.end()
-        else:
-            self.feed(data)
-
     def attach_reader(self, transport: asyncio.ReadTransport) -> None:
         """Take the transport that reads; it may already be delivering."""
         self._reader = transport
@@ -137,7 +127,7 @@ class ReadSide(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the channel."""
-        self._channel.feed_from_loop(data)
+        self._channel.feed(data)
 
     def eof_received(self) -> None:
         """End the peer's side."""
@@ -181,7 +171,7 @@ class DuplexProtocol(WriteSide, asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Feed the channel."""
-        self._channel.feed_from_loop(data)
+        self._channel.feed(data)
 
     def eof_received(self) -> bool:
         """End the peer's side and keep ours open, for the answers; with TLS both end at once."""

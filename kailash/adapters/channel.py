@@ -194,7 +194,7 @@ class Channel(ABC):
 
     def end_sending(self) -> None:
         """End our side once everything is written, and go on reading."""
-        if self._busy or self._shutting or self._we_ended:
+        if self._shutting or self._we_ended:
             return
         self._push()
         self._end_our_side()
@@ -230,13 +230,19 @@ class Channel(ABC):
         if self._closing:
             return
         self._busy = True
+        is_waking = self.loop.begin()
         try:
-            self.pipe.receive_data(data)
-            events = self.pipe.events_received()
-            if events:
-                self._on_events(events)
-        except Exception as error:
-            self._fail(error)
+            try:
+                self.pipe.receive_data(data)
+                events = self.pipe.events_received()
+                if events:
+                    self._on_events(events)
+            except Exception as error:
+                self._fail(error)
+            finally:
+                # Tasks whose answers were read go on before anything is written: what they ask leaves with the rest.
+                if is_waking:
+                    self.loop.end()
         finally:
             self._busy = False
         self._settle()

@@ -169,24 +169,21 @@ class HTTPClientChannel:
         if self._is_busy:
             self._has_acted = True
             action(argument)
-        elif self.loop.begin():
-            try:
-                self._act(action, argument)
-            finally:
-                self.loop.end()
-        else:
-            self._act(action, argument)
-
-    def _act(self, action: Callable[[Any], None], argument: Any) -> None:
+            return
         self._is_busy = True
+        is_waking = self.loop.begin()
         try:
-            action(argument)
-            # Whoever waits comes first; what is sent because of it goes out with what the exchange itself brought.
-            events = self.binding.events_received()
-            if events:
-                self._on_events(events)
-        except Exception as error:
-            self._fail(error)
+            try:
+                action(argument)
+                events = self.binding.events_received()
+                if events:
+                    self._on_events(events)
+            except Exception as error:
+                self._fail(error)
+            finally:
+                # Whoever waits goes on first; what is sent because of it goes out with what the exchange brought.
+                if is_waking:
+                    self.loop.end()
         finally:
             self._is_busy = False
         self._settle()

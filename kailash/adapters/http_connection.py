@@ -37,7 +37,8 @@ logger = logging.getLogger("kailash.adapters.http_server")
 
 NOT_FOUND = Answer(404, [(b"content-type", b"text/plain")], b"not found: this path serves nothing\n")
 
-_BODY = Phase.BODY
+# A member of an enum is 70 ns away in CPython 3.11.
+_HEAD, _BODY = Phase.HEAD, Phase.BODY
 _LINGER_BYTES = 256 * 1024
 _LINGER_SECONDS = 2.0
 
@@ -148,7 +149,7 @@ class HTTPConnection(asyncio.Protocol):
         codec = self._codec
         was_idle = codec.is_idle
         codec.receive_data(data)
-        if was_idle and codec.phase is Phase.HEAD:
+        if was_idle and codec.phase is _HEAD:
             self._wait(self._http.timeouts.head)
         self._advance()
 
@@ -342,7 +343,6 @@ class HTTPConnection(asyncio.Protocol):
             self._departure = Succession(http, self, found, caller)
             self._codec.upgrade(found.headers)
             return
-        assert isinstance(found, Exchange)
         self._exchange = found
         http.take(found, caller)
         # What was answered at once was never attached to anything.

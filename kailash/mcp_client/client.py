@@ -1,7 +1,7 @@
 """`MCPClient`: typed calls to one server, or to servers named per call."""
 
 import warnings
-from collections.abc import AsyncIterator, Callable, Hashable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -321,11 +321,9 @@ class MCPClient:
         """Call a tool: `call_tool(tool, arguments)`, or `call_tool(server, tool, arguments)` with a config per call.
 
         Args:
-            timeout: seconds without progress; default from the config.
-            total_timeout: seconds at all; default from the config.
+            timeout, total_timeout: seconds without progress, and seconds at all; default from the config.
             on_progress: gets progress, total and message of each progress notification.
-            meta: further `_meta` members of the request.
-            raise_on_error: default as the client was made.
+            meta, raise_on_error: further `_meta` members of the request; default as the client was made.
             task: 2025-11-25: `True` or `{"ttl": seconds}` has the tool run as a task where it can, `False` never,
                 default where it must. Later the server decides. In any case this waits for the result, and cancels the
                 task when it is cancelled or `total_timeout` passes; `start_task` does not wait.
@@ -334,27 +332,33 @@ class MCPClient:
             MCPError: the tool failed (its own code), or the call did.
         """
         server, tool, given = target_of(target, server_config, tool_name, arguments, params, self.config is None)
-        options: dict[str, Any] = {
-            "timeout": timeout,
-            "total_timeout": total_timeout,
-            "on_progress": on_progress,
-            "meta": meta,
-            "raise_on_error": raise_on_error,
-            "task": task,
-        }
-        if server is not None:
-            held = self._pool.take(server) or await self._pool.wait(server)
-            try:
-                return await held.client.call_tool(tool, given, **options)  # type: ignore[no-any-return]
-            except BaseException as error:
-                held.is_spoiled = not isinstance(error, MCPError) or isinstance(error, RequestTimeoutError)
-                raise
-            finally:
-                self._pool.give_back(held)
+        call = ToolCall(
+            tool=tool,
+            arguments=given,
+            timeout=timeout,
+            total_timeout=total_timeout,
+            on_progress=on_progress,
+            meta=meta,
+            raise_on_error=raise_on_error,
+            task=task,
+        )
+        if server is None:
+            return await self._call(call)
+        held = self._pool.take(server) or await self._pool.wait(server)
+        other: MCPClient = held.client
+        try:
+            return await other._call(call)
+        except BaseException as error:
+            held.is_spoiled = not isinstance(error, MCPError) or isinstance(error, RequestTimeoutError)
+            raise
+        finally:
+            self._pool.give_back(held)
+
+    def _call(self, call: ToolCall) -> Awaitable[ToolResult]:
         if self._connection is None and self.config is not None and self.config.problems():
             # A call that cannot be made is a failed call, whatever the tool.
-            raise ToolError(f"cannot call {tool!r}: {'; '.join(self.config.problems())}")
-        return await self._tools.call(ToolCall(tool=tool, arguments=given, **options))
+            raise ToolError(f"cannot call {call.tool!r}: {'; '.join(self.config.problems())}")
+        return self._tools.call(call)
 
     async def call_tools(
         self,
@@ -398,8 +402,7 @@ class MCPClient:
 
         Args:
             ttl: seconds the server shall keep the task, where the client may say so (2025-11-25).
-            on_progress: as in `call_tool`, until the task ends (2025-11-25).
-            meta: as in `call_tool`.
+            on_progress, meta: as in `call_tool`; progress until the task ends (2025-11-25).
 
         Returns:
             A handle; where the server decides and answered at once, one that has ended.

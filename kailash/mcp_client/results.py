@@ -197,6 +197,8 @@ def plain_arguments(value: Any) -> Any:
         return value  # nearly everything; a look at an abstract class takes longer than all that follows
     if isinstance(value, ToolResult | ResourceResult):
         return plain_arguments(value.data)
+    if type(value) is dict and _PLAIN.issuperset(map(type, value.values())):
+        return value
     if isinstance(value, Mapping):
         return {key: plain_arguments(member) for key, member in value.items()}
     if isinstance(value, list | tuple):

@@ -167,15 +167,15 @@ class ClientSession:
 
     # Calls
 
-    async def call(self, method: str, params: Struct | None, options: CallOptions) -> Outcome:
-        """Make a call and wait for its result.
+    def call(self, method: str, params: Struct | None, options: CallOptions) -> Awaitable[Outcome]:
+        """Make a call, once awaited, and wait for its result.
 
         Raises:
             MCPError: what the server answered, or why it did not.
         """
         if self.tracer is None:
-            return await self._make(method, params, options)
-        return await self.tracer.trace(self._make, method, params, options, self._revision)
+            return self._make(method, params, options)
+        return self.tracer.trace(self._make, method, params, options, self._revision)
 
     async def _make(self, method: str, params: Struct | None, options: CallOptions) -> Outcome:
         if self._loss is not None or self.engine.closed:

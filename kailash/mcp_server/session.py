@@ -55,6 +55,9 @@ _COUNTED = frozenset({"http", "sse"})
 
 logger = logging.getLogger("kailash.mcp_server.session")
 
+# A member of an enum is 70 ns away in CPython 3.11.
+_INLINE, _TASK = Mode.INLINE, Mode.TASK
+
 
 class Home:
     """What the sessions of one loop share: its thread, and what runs their handlers. Made in a task of the loop."""
@@ -241,7 +244,7 @@ class ServerSession:
             if not verdict.is_allowed:
                 text = "Too many requests: the rate limit of this caller is exceeded"
                 raise wait_error(text, MCPErrorCode.RATE_LIMITED, verdict.retry_after)
-        if launch is None and entry.mode is not Mode.INLINE:
+        if launch is None and entry.mode is not _INLINE:
             timeout = self.server.request_timeout if entry.timeout is None else entry.timeout
             if timeout is not None:
                 self.engine.limit_request(request, self.channel.now() + timeout)
@@ -264,7 +267,7 @@ class ServerSession:
             return
         passage = self._passages.get(request) if self._passages else None
         span = None if passage is None else passage.span
-        if entry.mode is Mode.INLINE and not entry.wants_context:
+        if entry.mode is _INLINE and not entry.wants_context:
             self._run_inline(request, entry, None, span)
             return
         context = Context(self, request)
@@ -279,10 +282,10 @@ class ServerSession:
             except RemoteProtocolError as error:
                 self.engine.send_error(request, error.error)
                 return
-        if entry.mode is Mode.INLINE:
+        if entry.mode is _INLINE:
             self._run_inline(request, entry, context, span)
             return
-        if entry.mode is Mode.TASK:
+        if entry.mode is _TASK:
             self._running[request] = (self._dispatcher.spawn(self._run_task, request, entry, context), context, entry)
         else:
             self._run_thread(request, entry, context)

@@ -73,12 +73,15 @@ class WebRuntime:
             self._arm(session.channel.owner)
 
     def _make(self, exchange: Exchange, caller: Identity | None) -> ServerSession:
-        transport = "sse" if isinstance(exchange, SSEExchange) else "http"
+        is_single = type(exchange) is SingleExchange
+        # The base of exchanges is abstract, and a look at such a class takes its time.
+        is_sse = not is_single and isinstance(exchange, SSEExchange)
+        transport = "sse" if is_sse else "http"
         session = ServerSession(self._server, exchange.engine, caller or ANYONE, transport=transport, home=self._home)
-        if type(exchange) is SingleExchange:
+        if is_single:
             session.channel = EngineChannel(self._carriers, exchange)
             return session
-        owner: Any = exchange if isinstance(exchange, SSEExchange) else getattr(exchange, "session", exchange)
+        owner: Any = exchange if is_sse else getattr(exchange, "session", exchange)
         # Several exchanges feed this engine, so that none of them can wait for its deadlines.
         session.channel = EngineChannel(self._carriers, owner, after_flush=partial(self._arm, owner))
         if isinstance(owner, Session):
