@@ -61,6 +61,7 @@ class ClientTrial(Trial):
     async def client_running(self, server: ScriptedServer, **options: Any) -> AsyncIterator["asyncio.Task[int | None]"]:
         """Run the client while the scenario goes on, and wait for its end."""
         running = asyncio.ensure_future(self.run_client(server, **options))
+        running.add_done_callback(lambda _: server.stir())
         try:
             yield running
             await running
@@ -86,11 +87,10 @@ class ClientTrial(Trial):
         command = f"exec {self.target.command} {server.address}"
         process = await asyncio.create_subprocess_shell(command, stdin=quiet, stdout=quiet, stderr=pipe, env=given)
         ending = asyncio.ensure_future(process.communicate())
+        connecting = asyncio.ensure_future(server.is_connected.wait())
         try:
             # A machine that is busy starts it late; that is no fault of the client's.
-            connecting = asyncio.ensure_future(server.is_connected.wait())
             await asyncio.wait([ending, connecting], timeout=_STARTS_WITHIN, return_when=asyncio.FIRST_COMPLETED)
-            connecting.cancel()
             await asyncio.wait([ending], timeout=until)
             if ending.done():
                 self.status = process.returncode
@@ -103,7 +103,8 @@ class ClientTrial(Trial):
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
-            await asyncio.gather(ending, return_exceptions=True)
+            connecting.cancel()
+            await asyncio.gather(ending, connecting, return_exceptions=True)
         self.transcript.add("-", "client", f"exit status {self.status}; {self.stderr[-300:]}")
         return self.status
 

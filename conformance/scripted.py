@@ -292,6 +292,10 @@ class ScriptedServer:
                 return bool(is_so())
         return True
 
+    def stir(self) -> None:
+        """Have those who wait for something look again."""
+        self._news.set()
+
     def reset(self, path: str) -> None:
         """Serve HTTP+SSE at a path of the same port, as an older server does."""
         self.transport = "sse"

@@ -10,6 +10,7 @@ from ...scripted import Call, ScriptedServer
 
 TAG = f"{META}subscriptionId"
 ACK = "notifications/subscriptions/acknowledged"
+STARTS_WITHIN = 20.0
 KEPT: dict[str, Any] = {"ttlMs": 60000, "cacheScope": "private"}
 WATCHED = "test://watched"
 
@@ -70,9 +71,10 @@ async def client_listens(trial: ClientTrial) -> None:
     """What is told belongs to the subscription that it names, and makes stale what was kept."""
     server = await trial.serve()
     heard = _Listening(server)
-    async with trial.client_running(server) as running:
+    async with trial.client_running(server, until=STARTS_WITHIN) as running:
         await server.until(
-            lambda: (heard.of("toolsListChanged") and heard.of("resourceSubscriptions")) or running.done()
+            lambda: (heard.of("toolsListChanged") and heard.of("resourceSubscriptions")) or running.done(),
+            STARTS_WITHIN,
         )
         if not heard.of("toolsListChanged") or not heard.of("resourceSubscriptions"):
             raise Skip("the client does not listen when it is told to")
@@ -105,15 +107,15 @@ async def client_listens_again(trial: ClientTrial) -> None:
     """After a connection was lost a client that listens sends its subscriptions again."""
     server = await trial.serve()
     heard = _Listening(server)
-    async with trial.client_running(server) as running:
-        await server.until(lambda: heard.calls or running.done())
+    async with trial.client_running(server, until=STARTS_WITHIN) as running:
+        await server.until(lambda: heard.calls or running.done(), STARTS_WITHIN)
         if not heard.calls:
             raise Skip("the client does not listen when it is told to")
         server.cut()
-        await server.until(lambda: server.connections > 1 or running.done())
+        await server.until(lambda: server.connections > 1 or running.done(), STARTS_WITHIN)
         if server.connections < 2:
             raise Skip("the client does not connect again")
-        is_sent = await server.until(lambda: len(heard.calls) > 1 or running.done())
+        is_sent = await server.until(lambda: len(heard.calls) > 1 or running.done(), STARTS_WITHIN)
         trial.check(55, is_sent and len(heard.calls) > 1, "the client connected again and did not listen again")
         if len(heard.calls) > 1:
             heard.tell(heard.calls[-1], "notifications/tools/list_changed")
