@@ -345,6 +345,8 @@ class ScriptedServer:
         self.transcript.add("-", "judge", "the judge hangs up")
         if self.lines:
             self.lines.pop().abort()
+        for call in self.calls:
+            call.is_done = True
 
     async def _serve_http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.is_connected.set()
