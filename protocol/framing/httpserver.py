@@ -255,7 +255,7 @@ class HTTP11Server(Connection):
         self._answer = _OWED
         self._waits_for_continue = request.expects_continue and end == len(source)
         self._events.append(request)
-        return skipped + self._start_body(source, end, request.headers, length)
+        return skipped + self._start_body(source, end, request, length)
 
     def _finish(self, trailers: Headers) -> None:
         self._phase = _ANSWERING
