@@ -402,7 +402,7 @@ class ScriptedServer:
         if script is not None:
             script(Call(self, {"jsonrpc": "2.0", "id": None, "method": "GET"}, http, writer))
             return
-        writer.write(agree(http.get("sec-websocket-key") or ""))
+        writer.write(agree(http.get("sec-websocket-key") or "", http.get("sec-websocket-protocol") or ""))
         codec = WebSocket(is_client=False, limits=LIMITS)
         self._opened(SocketLine(writer))
         with contextlib.suppress(ConnectionError):

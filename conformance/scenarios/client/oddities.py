@@ -13,12 +13,12 @@ from .subscriptions import said, tool
 
 @scenario(covers=[1, 8], role="client")
 async def client_reads_odd_messages(trial: ClientTrial) -> None:
-    """Escapes, spaces, members in any order, unknown ones, and a megabyte of text make no difference."""
+    """Escapes, spaces, members in any order, unknown ones, and a long text make no difference."""
     server = await trial.serve()
     server.tools = [tool("first"), tool("second")]
 
     async def call(handle: Call) -> None:
-        text = "zażółć \U0001f389 \u2028 " + ("x" * (1 << 20) if handle.params.get("name") == "first" else "")
+        text = "zażółć \U0001f389 \u2028 " + ("x" * (1 << 18) if handle.params.get("name") == "first" else "")
         result: dict[str, Any] = {"judgeMadeThisUp": [None], **said(text)}
         if trial.is_envelope:
             result["resultType"] = "complete"
@@ -66,7 +66,7 @@ async def client_reads_crumbs(trial: ClientTrial) -> None:
 
 @scenario(covers=[61], revisions="BCDE", transports=("http",), role="client")
 async def client_reads_hostile_streams(trial: ClientTrial) -> None:
-    """A comment of a megabyte, every kind of line end, and text that comes byte by byte are read."""
+    """A long comment, every kind of line end, and text that comes byte by byte are read."""
     server = await trial.serve()
     server.tools = [tool("first"), tool("second")]
 

@@ -68,10 +68,10 @@ async def odd_answer(server: ScriptedServer, call: Call, **sealed: Any) -> None:
     text = json.dumps({"jsonrpc": "2.0", "id": call.message["id"], "result": result}, ensure_ascii=False)
     cut = text.index(",") + 1
     write = server.write_raw if call.http is None else call.raw
-    for piece in (b": a comment of a megabyte " + b"x" * (1 << 20) + b"\n", b"\n\n: nothing\r\r\n\n"):
+    for piece in (b": a long comment " + b"x" * (1 << 18) + b"\n", b"\n\n: nothing\r\r\n\n"):
         write(piece)
         await asyncio.sleep(0)
-    body = f"unknown: field\revent: message\r\ndata: {text[:cut]}\ndata:{text[cut:]}\r\r".encode()
+    body = f"unknown: field\revent: message\r\ndata: {text[:cut]}\ndata:{text[cut:]}\r\r\n".encode()
     for at in range(0, len(body), 3):
         write(body[at : at + 3])
         if at % 30 == 0:
