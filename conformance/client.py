@@ -11,7 +11,7 @@ from .check import Outcome
 from .clientmonitor import ClientMonitor
 from .requirements import Revision, revisions
 from .runner import CannotRun, Options, choose, chosen_revisions
-from .scenario import EVERYWHERE, Scenario, Trial, run_scenario
+from .scenario import EVERYWHERE, Scenario, Skip, Trial, run_scenario
 from .scripted import ScriptedServer
 from .wire import Tap
 
@@ -76,6 +76,9 @@ class ClientTrial(Trial):
             server: whose address it is given.
             until: seconds after its first word in which it has to end.
             env: more of its environment; what is empty is left out.
+
+        Raises:
+            Skip: it did not even connect.
         """
         more = {
             "MCP_CONFORMANCE_SCENARIO": self.scenario.id,
@@ -106,6 +109,9 @@ class ClientTrial(Trial):
             connecting.cancel()
             await asyncio.gather(ending, connecting, return_exceptions=True)
         self.transcript.add("-", "client", f"exit status {self.status}; {self.stderr[-300:]}")
+        if not server.is_connected.is_set():
+            last = self.stderr.strip().rpartition("\n")[2]
+            raise Skip(f"the client did not connect; it ended with {self.status}: {last[:200]}")
         return self.status
 
     async def close(self, *, is_sound: bool) -> None:

@@ -76,7 +76,8 @@ async def client_listens(trial: ClientTrial) -> None:
             lambda: (heard.of("toolsListChanged") and heard.of("resourceSubscriptions")) or running.done(),
             STARTS_WITHIN,
         )
-        if not heard.of("toolsListChanged") or not heard.of("resourceSubscriptions"):
+        is_told = bool(heard.of("toolsListChanged") and heard.of("resourceSubscriptions")) and len(heard.calls) == 2
+        if not is_told or heard.of("toolsListChanged") == heard.of("resourceSubscriptions"):
             raise Skip("the client does not listen when it is told to")
         tools, updates = heard.of("toolsListChanged")[0], heard.of("resourceSubscriptions")[0]
         reads, lists = heard.reads(), heard.lists()
@@ -86,13 +87,15 @@ async def client_listens(trial: ClientTrial) -> None:
         is_still = (heard.reads(), heard.lists()) == (reads, lists)
         trial.check(184, is_still, "the client followed what was told to a subscription that it never made")
         heard.tell(tools, "notifications/tools/list_changed")
-        is_fresh = await server.until(lambda: heard.lists() > lists or running.done())
-        trial.check(184, heard.lists() > lists, "the list of tools changed, and the client did not list them")
-        if lists:
-            trial.check(178, is_fresh and heard.lists() > lists, "a list that has changed was taken from the cache")
+        await server.until(lambda: heard.lists() > lists or running.done())
         heard.tell(updates, "notifications/resources/updated", uri=WATCHED)
         await server.until(lambda: heard.reads() > reads or running.done())
+        if (heard.reads(), heard.lists()) == (reads, lists):
+            raise Skip("the client listens, and does not look at what has changed")
+        trial.check(184, heard.lists() > lists, "the list of tools changed, and the client did not list them")
         trial.check(184, heard.reads() > reads, "the resource was updated, and the client did not read it")
+        if lists:
+            trial.check(178, heard.lists() > lists, "a list that has changed was taken from the cache")
 
 
 @scenario(
@@ -160,11 +163,13 @@ async def client_caches(trial: ClientTrial) -> None:
     covers=[177],
     revisions=ENVELOPE,
     role="client",
-    asks="read test://asks twice, answering what is asked, and nothing else",
+    asks="read test://asks twice, answering what is asked; after each call the tool report with what was read as its "
+    "argument text",
 )
 async def client_caches_no_answers_to_inputs(trial: ClientTrial) -> None:
     """A result that came of inputs is not kept, whatever it says of itself."""
     server = await trial.serve()
+    server.tools = [tool("report", text={"type": "string"})]
     form = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
     wanted = {"who": {"method": "elicitation/create", "params": {"message": "Who?", "requestedSchema": form}}}
     server.scripts["resources/list"] = lambda call: {"resources": [{"uri": "test://asks", "name": "asks"}]}
@@ -178,8 +183,8 @@ async def client_caches_no_answers_to_inputs(trial: ClientTrial) -> None:
     status = await trial.run_client(server)
     reads = [m["params"] for m in server.requests("resources/read") if m["params"].get("uri") == "test://asks"]
     answered = [params for params in reads if "inputResponses" in params]
-    if not answered or status != 0:
-        raise Skip(f"the client gives no inputs for a resource; it ended with {status}")
+    if not answered or _reports(server) != ["read", "read"]:
+        raise Skip(f"the client does not read the resource twice and say so; it ended with {status}")
     begun = len(reads) - len(answered)
     trial.check(177, begun > 1, "the second read was answered from what was kept of the first, which came of inputs")
 
@@ -196,8 +201,10 @@ async def client_gives_up(trial: ClientTrial) -> None:
     server = await trial.serve()
     server.tools = [tool("slow"), tool("quick")]
     slow: list[Any] = []
+    times: list[float] = []
 
     async def call(handle: Call) -> dict[str, Any]:
+        times.append(asyncio.get_running_loop().time())
         if handle.params.get("name") == "slow":
             slow.append(handle.message["id"])
             await asyncio.sleep(30)
@@ -206,7 +213,8 @@ async def client_gives_up(trial: ClientTrial) -> None:
     server.scripts["tools/call"] = call
     await trial.run_client(server, until=5.0)
     quick = [m for m in server.requests("tools/call") if m["params"].get("name") == "quick"]
-    if not slow or not quick:
+    # Whoever makes both calls at once has not given up the first.
+    if not slow or not quick or times[-1] - times[0] < 0.3:
         raise Skip("the client does not give up when it is told to")
     named = [(m.get("params") or {}).get("requestId") for m in server.requests("notifications/cancelled")]
     trial.check(50, named[:1] == slow[:1], f"the request {slow[0]!r} was given up; cancelled: {named}")

@@ -46,7 +46,8 @@ async def read_again(client: MCPClient) -> None:
 async def answer_again(client: MCPClient) -> None:
     """Read a resource twice that asks."""
     for _ in range(2):
-        await client.read_resource("test://asks")
+        read = await client.read_resource("test://asks")
+        await client.call_tool("report", {"text": read.text})
 
 
 async def give_up(client: MCPClient) -> None:
