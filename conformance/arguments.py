@@ -94,7 +94,7 @@ def _add_run(each: argparse.ArgumentParser) -> None:
     )
     how = each.add_argument_group("how")
     how.add_argument("--timeout", type=float, default=5.0, help="seconds for an answer (default %(default)g)")
-    how.add_argument("--jobs", type=int, default=4, help="how many conversations at a time (default %(default)s)")
+    how.add_argument("--jobs", type=int, default=8, help="how many conversations at a time (default %(default)s)")
     how.add_argument("--strict", action="store_true", help="warnings fail too")
     how.add_argument(
         "--baseline", type=Path, metavar="FILE", help="a TOML file of failures that are expected; see docs/conformance"

@@ -101,6 +101,8 @@ def _explain(given: argparse.Namespace) -> int:
     if name in there:
         each = there[name]
         print(f"{each.id} ({each.role}; {each.revisions}; {', '.join(each.transports)})\n  {each.summary}")
+        if each.asks:
+            print(f"  the client under test: {each.asks}")
         for rule in each.covers:
             print(f"  {requirements()[rule].id}: {requirements()[rule].text}")
         return 0

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,11 +12,13 @@ from .clientmonitor import ClientMonitor
 from .dialect import META
 from .requirements import Revision, revisions
 from .runner import CannotRun, Options, choose, chosen_revisions
-from .scenario import EVERYWHERE, Scenario, Trial, run_scenario
+from .scenario import EVERYWHERE, Scenario, Skip, Trial, run_scenario
 from .scripted import ScriptedServer
 from .wire import Tap
 
 __all__ = ["ClientTarget", "ClientTrial", "judge_client"]
+
+_STARTS_WITHIN = 20.0
 
 
 _USUAL = 5.0
@@ -65,8 +67,29 @@ class ClientTrial(Trial):
         """Close something in the end."""
         self._servers.append(server)
 
+    @contextlib.asynccontextmanager
+    async def client_running(self, server: ScriptedServer, **options: Any) -> AsyncIterator["asyncio.Task[int | None]"]:
+        """Run the client while the scenario goes on, and wait for its end."""
+        running = asyncio.ensure_future(self.run_client(server, **options))
+        running.add_done_callback(lambda _: server.stir())
+        try:
+            yield running
+            await running
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
     async def run_client(self, server: ScriptedServer, *, until: float = 8.0, **env: str) -> int | None:
-        """Run the client against a server and return its exit status; `None` if it had to be stopped."""
+        """Run the client against a server and return its exit status; `None` if it had to be stopped.
+
+        Args:
+            server: whose address it is given.
+            until: seconds after its first word in which it has to end.
+            env: more of its environment; what is empty is left out.
+
+        Raises:
+            Skip: it did not even connect.
+        """
         more = {
             "MCP_CONFORMANCE_SCENARIO": self.scenario.id,
             "MCP_CONFORMANCE_PROTOCOL_VERSION": self.revision.name,
@@ -77,19 +100,29 @@ class ClientTrial(Trial):
         quiet, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
         command = f"exec {self.target.command} {server.address}"
         process = await asyncio.create_subprocess_shell(command, stdin=quiet, stdout=quiet, stderr=pipe, env=given)
+        ending = asyncio.ensure_future(process.communicate())
+        connecting = asyncio.ensure_future(server.is_connected.wait())
         try:
-            _, errors = await asyncio.wait_for(process.communicate(), until)
-            self.status = process.returncode
-            self.stderr = errors.decode("utf-8", "replace")
-        except TimeoutError:
-            self.transcript.add("-", "judge", f"the client still ran after {until:g} s and was stopped")
-            self.status = None
+            # A machine that is busy starts it late; that is no fault of the client's.
+            await asyncio.wait([ending, connecting], timeout=_STARTS_WITHIN, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([ending], timeout=until)
+            if ending.done():
+                self.status = process.returncode
+                self.stderr = ending.result()[1].decode("utf-8", "replace")
+            else:
+                self.transcript.add("-", "judge", f"the client still ran after {until:g} s and was stopped")
+                self.status = None
         finally:
             if process.returncode is None:
                 with contextlib.suppress(ProcessLookupError):
                     process.kill()
                 await process.wait()
+            connecting.cancel()
+            await asyncio.gather(ending, connecting, return_exceptions=True)
         self.transcript.add("-", "client", f"exit status {self.status}; {self.stderr[-300:]}")
+        if not server.is_connected.is_set():
+            last = self.stderr.strip().rpartition("\n")[2]
+            raise Skip(f"the client did not connect; it ended with {self.status}: {last[:200]}")
         return self.status
 
     async def close(self, *, is_sound: bool) -> None:

@@ -268,11 +268,12 @@ class HttpConversation(Conversation):
         await self._stop()
         if self.session_id is not None and not self.is_closed:
             self.is_closed = True
+            self.wire.hear()
             try:
                 answer = await self.get("DELETE", headers={"Accept": ABSENT})
                 answer.close()
-            except (Broken, NoAnswer):
-                pass
+            except (Broken, NoAnswer, TimeoutError):
+                self.transcript.add("-", "judge", "the session could not be ended")
         await self.wire.close()
 
 
@@ -295,13 +296,18 @@ class SseConversation(Conversation):
         """The kind and the data of each event."""
         self.stream: Answer | None = None
 
+    @property
+    def _token(self) -> dict[str, str]:
+        return {} if self.wire.token is None else {"Authorization": f"Bearer {self.wire.token}"}
+
     async def connect(self, **headers: str) -> int:
         """Open the stream, wait for the address that messages go to, and return the status.
 
         Raises:
             NoAnswer: it does not come.
         """
-        request = HttpRequest("GET", self.wire.target, [("Accept", "text/event-stream"), *headers.items()])
+        named = {"Accept": "text/event-stream", **self._token, **headers}
+        request = HttpRequest("GET", self.wire.target, list(named.items()))
         answer = await asyncio.wait_for(self.wire.send(request, self.transcript), max(self.timeout, self.patience))
         if answer.status != 200 or not answer.is_stream:
             answer.close()
@@ -352,7 +358,7 @@ class SseConversation(Conversation):
             raise NoAnswer("no event named the address that messages go to")
         parts = urlsplit(self.endpoint)
         target = options.get("target") or (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        headers = {"Content-Type": "application/json", **(options.get("headers") or {})}
+        headers = {"Content-Type": "application/json", **self._token, **(options.get("headers") or {})}
         request = HttpRequest("POST", target, list(headers.items()), body)
         sending = self.wire.send(request, self.transcript, cut=options.get("cut"))
         return await asyncio.wait_for(sending, self.timeout)

@@ -1,4 +1,4 @@
-"""Coverage: which requirements a scenario looks at, which cannot be seen from outside, and which are still to come."""
+"""Coverage: which requirements a scenario looks at, and which cannot be seen from outside."""
 
 import tomllib
 from functools import cache
@@ -9,7 +9,7 @@ from .monitor import ALWAYS
 from .requirements import requirements
 from .scenario import load
 
-__all__ = ["covered", "later", "missing", "untestable"]
+__all__ = ["covered", "missing", "untestable"]
 
 _FILE = Path(__file__).parent / "requirements" / "open.toml"
 
@@ -33,11 +33,6 @@ def untestable() -> dict[int, dict[str, str]]:
     return _rows("untestable")
 
 
-def later() -> dict[int, dict[str, str]]:
-    """Return the rules that could be judged and are not yet, by role, and what is lacking."""
-    return _rows("later")
-
-
 def covered() -> dict[int, set[str]]:
     """Return the roles for which each rule is looked at."""
     found: dict[int, set[str]] = {rule: {"server"} for rule in ALWAYS if "server" in requirements()[rule].roles}
@@ -50,11 +45,11 @@ def covered() -> dict[int, set[str]]:
 
 
 def missing() -> list[tuple[int, str]]:
-    """Return what is neither covered, nor untestable, nor counted as still to come."""
-    seen, never, soon = covered(), untestable(), later()
+    """Return what is neither covered nor untestable."""
+    seen, never = covered(), untestable()
     return [
         (number, role)
         for number, requirement in requirements().items()
         for role in requirement.roles
-        if role not in seen.get(number, ()) and role not in never.get(number, {}) and role not in soon.get(number, {})
+        if role not in seen.get(number, ()) and role not in never.get(number, {})
     ]

@@ -1,5 +1,6 @@
 """Relays lines between the standard streams and a port: what a client under test starts as its server over stdio."""
 
+import os
 import socket
 import sys
 import threading
@@ -13,6 +14,7 @@ def main() -> None:
             while data := far.recv(65536):
                 sys.stdout.buffer.write(data)
                 sys.stdout.buffer.flush()
+            os._exit(0)  # the main thread waits for a line that may never come
 
         threading.Thread(target=back, daemon=True).start()
         while line := sys.stdin.buffer.readline():

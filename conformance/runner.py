@@ -34,7 +34,7 @@ class Options:
     timeout: float = 5.0
     patience: float = 10.0
     """Seconds for the very first answer."""
-    jobs: int = 4
+    jobs: int = 8
     only: frozenset[tuple[str, str, str]] | None = None
     """Scenario, revision and transport of what is to run, of all that was chosen; `None`: all of it."""
 

@@ -28,6 +28,7 @@ __all__ = ["SCENARIOS", "Scenario", "Skip", "Trial", "load", "run_scenario", "sc
 HANDSHAKE = "ABCD"
 ENVELOPE = "E"
 ALL = "ABCDE"
+_SECONDS = {"server": 20.0, "client": 60.0}
 EVERYWHERE = ("stdio", "http", "sse", "websocket")
 """Every transport there is."""
 
@@ -58,6 +59,8 @@ class Scenario:
     """It leaves its conversation in no state to be used again."""
     seconds: float
     """When it is cut off."""
+    asks: str = ""
+    """What a client under test is to do in it in place of using everything there is; see `scenarios.client`."""
 
     @property
     def summary(self) -> str:
@@ -89,7 +92,8 @@ def scenario(
     transports: Sequence[str] = EVERYWHERE,
     role: str = "server",
     alone: bool = False,
-    seconds: float = 20.0,
+    seconds: float | None = None,
+    asks: str = "",
     id: str | None = None,
 ) -> Callable[[Body], Body]:
     """Make a function a scenario; its name is the id and its docstring says what it tries.
@@ -100,7 +104,8 @@ def scenario(
         transports: `stdio`, `http`, `sse`, `websocket`; default every one.
         role: whose rules they are: `server` or `client`.
         alone: give it a process of its own over stdio.
-        seconds: when it is cut off.
+        seconds: when it is cut off; default 20, and 60 where clients have to start.
+        asks: what a client under test is to do in it; default: use everything there is.
         id: another name than the function's.
     """
 
@@ -109,7 +114,8 @@ def scenario(
         unknown = [rule for rule in covers if rule not in requirements()]
         if unknown or name in SCENARIOS:
             raise ValueError(f"scenario {name}: unknown rules {unknown}" if unknown else f"two scenarios named {name}")
-        SCENARIOS[name] = Scenario(name, run, tuple(covers), revisions, tuple(transports), role, alone, seconds)
+        limit = seconds or _SECONDS[role]
+        SCENARIOS[name] = Scenario(name, run, tuple(covers), revisions, tuple(transports), role, alone, limit, asks)
         return run
 
     return register
@@ -296,6 +302,8 @@ async def run_scenario(
         outcome.note = f"the judge failed: {error!r}"
         trace = traceback.format_exc(limit=-4)
         trial.checks.append(Check(rules[0], Verdict.ERROR, f"{outcome.note}\n{trace}", trial.transcript.last))
+    # What a target did wrong once may go on in its process, and would be laid at the next scenario's door.
+    is_sound = is_sound and not any(check.verdict is Verdict.FAIL for check in trial.checks)
     try:
         await asyncio.wait_for(trial.close(is_sound=is_sound), timeout + 5)
     except TimeoutError:

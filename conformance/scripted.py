@@ -176,6 +176,12 @@ class Call:
             self.open_stream()
             self.writer.write(encode_comment(text))
 
+    def end_stream(self) -> None:
+        """End the answer where it is a stream of its own."""
+        self.is_done = True
+        if self.is_stream:
+            self.end()
+
     def end(self) -> None:
         """End the answer."""
         self.is_done = True
@@ -227,12 +233,21 @@ class ScriptedServer:
         self._next = 0
         self.lines: list[Line] = []
         """What messages are written to where one wire carries them all: the newest last."""
+        self.path = "/sse"
+        """Where HTTP+SSE is served."""
         self.endpoint: str | None = "/messages?session=judge"
-        """What the `endpoint` event of HTTP+SSE says; `None`: there is none."""
+        """Where the messages of HTTP+SSE go; `None`: the event that names it does not come."""
+        self.announced: str | None = None
+        """What that event says, if something else."""
+        self.refuses_with = 405
+        """The status of a POST to where only a stream is."""
         self._tasks: set[asyncio.Task[Any]] = set()
         self._listening: asyncio.Server | None = None
         self._writers: list[asyncio.StreamWriter] = []
         self.is_connected = asyncio.Event()
+        self.connections = 0
+        """How often one wire that carries everything was opened."""
+        self._news = asyncio.Event()
 
     def new_id(self) -> str:
         """Return an id for a request to the client."""
@@ -265,6 +280,27 @@ class ScriptedServer:
             with contextlib.suppress(OSError, TimeoutError):
                 await asyncio.wait_for(writer.wait_closed(), 1)
 
+    async def until(self, is_so: Callable[[], Any], seconds: float = 4.0) -> bool:
+        """Tell whether something comes true within that time; it is looked at after each message."""
+        deadline = asyncio.get_running_loop().time() + seconds
+        while not is_so():
+            left = deadline - asyncio.get_running_loop().time()
+            self._news.clear()
+            try:
+                await asyncio.wait_for(self._news.wait(), max(left, 0))
+            except TimeoutError:
+                return bool(is_so())
+        return True
+
+    def stir(self) -> None:
+        """Have those who wait for something look again."""
+        self._news.set()
+
+    def reset(self, path: str) -> None:
+        """Serve HTTP+SSE at a path of the same port, as an older server does."""
+        self.transport = "sse"
+        self.path = path
+
     def requests(self, method: str) -> list[dict[str, Any]]:
         """Return the client's requests and notifications of a method."""
         return [m for m in self.messages if isinstance(m, dict) and m.get("method") == method]
@@ -272,13 +308,18 @@ class ScriptedServer:
     # Wires.
 
     async def _serve_lines(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.lines.append(Line(writer))
+        self._opened(Line(writer))
         self._writers.append(writer)
         self.is_connected.set()
         while line := await reader.readline():
             self._hear(line.rstrip(b"\r\n"), "stdin", writer)
         self.transcript.add("<", "stdin", "(closed)")
         writer.close()
+
+    def _opened(self, line: Line) -> None:
+        self.lines.append(line)
+        self.connections += 1
+        self._news.set()
 
     def _hear(self, raw: bytes, where: str, writer: asyncio.StreamWriter) -> None:
         for passed in self.tap.incoming_line(raw):
@@ -304,6 +345,8 @@ class ScriptedServer:
         self.transcript.add("-", "judge", "the judge hangs up")
         if self.lines:
             self.lines.pop().abort()
+        for call in self.calls:
+            call.is_done = True
 
     async def _serve_http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.is_connected.set()
@@ -313,6 +356,7 @@ class ScriptedServer:
         except (asyncio.IncompleteReadError, ConnectionError, ValueError):
             writer.close()
             return
+        http.target = self.tap.incoming_target(http.method, http.target)
         self.tap.incoming_request(http.headers)
         if self.transport == "websocket" and http.method == "GET" and http.get("upgrade"):
             self.heads.append(http)
@@ -338,7 +382,7 @@ class ScriptedServer:
     def _post(self, body: bytes, http: Head, writer: asyncio.StreamWriter) -> None:
         """Take a POST of HTTP+SSE: its answer is bare, and the message is answered on the stream."""
         if http.target != self.endpoint:
-            self.write_http(writer, 405 if http.target == "/sse" else 404, b"", {})
+            self.write_http(writer, self.refuses_with if http.target == self.path else 404, b"", {})
             return
         self.write_http(writer, 202, b"", {})
         self._take(body, None, writer)
@@ -346,10 +390,11 @@ class ScriptedServer:
     def open_stream(self, writer: asyncio.StreamWriter) -> None:
         """Answer a GET with the stream that carries everything, and name where messages go."""
         self.write_http(writer, 200, None, {})
-        self.lines.append(StreamLine(writer))
+        self._opened(StreamLine(writer))
         if self.endpoint is not None:
-            self.transcript.add(">", "event endpoint", self.endpoint)
-            writer.write(encode_event(self.endpoint.encode(), event="endpoint"))
+            told = self.announced or self.endpoint
+            self.transcript.add(">", "event endpoint", told)
+            writer.write(encode_event(told.encode(), event="endpoint"))
 
     async def _serve_socket(self, http: Head, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.transcript.add("<", "socket", f"GET {http.target} (upgrade)")
@@ -357,9 +402,9 @@ class ScriptedServer:
         if script is not None:
             script(Call(self, {"jsonrpc": "2.0", "id": None, "method": "GET"}, http, writer))
             return
-        writer.write(agree(http.get("sec-websocket-key") or ""))
+        writer.write(agree(http.get("sec-websocket-key") or "", http.get("sec-websocket-protocol") or ""))
         codec = WebSocket(is_client=False, limits=LIMITS)
-        self.lines.append(SocketLine(writer))
+        self._opened(SocketLine(writer))
         with contextlib.suppress(ConnectionError):
             while not codec.is_over and (data := await reader.read(65536)):
                 for text in codec.receive_data(self.tap.incoming_bytes(data)):
@@ -381,7 +426,7 @@ class ScriptedServer:
             found = script(call)
             if asyncio.iscoroutine(found):
                 await found
-        elif http.method == "GET" and self.transport == "sse" and http.target == "/sse":
+        elif http.method == "GET" and self.transport == "sse" and http.target == self.path:
             self.open_stream(writer)
         elif (
             http.method == "GET" and not self.revision.is_envelope and self.answers_get == 200 and http.target == "/mcp"
@@ -408,6 +453,7 @@ class ScriptedServer:
             self.monitor.head(self, http, message)
         self.monitor.received(self, message, raw, http)
         self.messages.append(message)
+        self._news.set()
         if isinstance(message, list):
             for each in message:
                 self._settle(each)

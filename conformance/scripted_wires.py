@@ -46,8 +46,14 @@ class SocketLine(Line):
         self.write_raw(frame(TEXT, message, is_masked=False))
 
 
-def agree(key: str) -> bytes:
-    """Return the answer that opens a WebSocket."""
-    fields = accept_headers(Offer(key.encode(), (), False), None)
+def agree(key: str, offered: str) -> bytes:
+    """Return the answer that opens a WebSocket.
+
+    Args:
+        key: what the client sent.
+        offered: the subprotocols it offers, of which "mcp" is taken.
+    """
+    names = tuple(name.strip() for name in offered.split(","))
+    fields = accept_headers(Offer(key.encode(), names, False), "mcp" if "mcp" in names else None)
     lines = b"".join(b"%b: %b\r\n" % field for field in fields)
     return b"HTTP/1.1 101 Judged\r\nConnection: Upgrade\r\n" + lines + b"\r\n"

@@ -146,7 +146,7 @@ class ServerTarget:
         """
         if self._serve is None:
             raise Skip("the target is not started by the judge, which cannot end it either")
-        other = ServerTarget(serve=self._serve, tap=self.tap)
+        other = ServerTarget(serve=self._serve, tap=self.tap, tokens=self.tokens)
         other._templates = dict(self._templates)
         await other.start()
         return other
@@ -207,7 +207,8 @@ class ServerTarget:
             raise NotSpoken(f"no URL was given for {transport}")
         if transport == "websocket":
             far = WebSocketWire(url, transcript, self.tap)
-            status = await asyncio.wait_for(far.open(), max(timeout, _STARTS_WITHIN))
+            token = [] if self.tokens.good is None else [("Authorization", f"Bearer {self.tokens.good}")]
+            status = await asyncio.wait_for(far.open(headers=token), max(timeout, _STARTS_WITHIN))
             if status != 101:
                 raise Broken(f"{url} does not open a WebSocket: it answers {status}")
             return WebSocketConversation(far, *rest)

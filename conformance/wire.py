@@ -84,6 +84,10 @@ class Tap:
     def incoming_head(self, request: "HttpRequest", answer: "Answer") -> None:
         """Change an answer's status or headers."""
 
+    def incoming_target(self, method: str, target: str) -> str:
+        """Return the target that is read in place of that of a request of a client under test."""
+        return target
+
     def incoming_request(self, headers: list[tuple[str, str]]) -> None:
         """Change the headers of what a client under test sent."""
 
@@ -370,11 +374,17 @@ class HttpWire:
             if not writer.is_closing():
                 writer.transport.pause_reading()  # type: ignore[attr-defined]
 
+    def hear(self) -> None:
+        """Read later connections again; those that were not read are hung up."""
+        if self._is_deaf:
+            self._is_deaf = False
+            for writer in self._writers:
+                writer.transport.abort()
+
     async def close(self) -> None:
         """Hang up every connection that is still there."""
+        self.hear()
         for writer in self._writers:
-            if self._is_deaf:
-                writer.transport.abort()
             writer.close()
         for writer in self._writers:
             with contextlib.suppress(OSError, TimeoutError):

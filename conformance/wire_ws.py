@@ -99,8 +99,11 @@ class WebSocketWire:
         given = dict(headers)
         authority = given.pop("Host", self.authority)
         more = [(name.encode(), value.encode("latin-1")) for name, value in given.items()]
-        opening = ClientHandshake(self.target, authority, nonce=os.urandom(16), headers=more, limits=HTTPLimits())
-        self.transcript.add(">", "socket", f"GET {self.target} (upgrade) {dict(headers) or ''}")
+        # "mcp" is what implementations that ask for a subprotocol agree on; one that names none is as good.
+        opening = ClientHandshake(
+            self.target, authority, nonce=os.urandom(16), headers=more, subprotocols=("mcp",), limits=HTTPLimits()
+        )
+        self.transcript.add(">", "socket", f"GET {self.target} (upgrade) {', '.join(name for name in given)}")
         self._writer.write(opening.request)
         found: Opened | Refusal | None = None
         while found is None:

@@ -4,7 +4,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from conformance.wire import Answer, HttpRequest, Tap
@@ -30,13 +30,20 @@ class Mutant(Tap):
     http: Callable[["Mutant", HttpRequest], None] | None = None
     head: Callable[["Mutant", HttpRequest, Answer], None] | None = None
     scenarios: str = ""
+    event: Callable[["Mutant", str, bytes], tuple[str, bytes]] | None = None
+    data: Callable[["Mutant", bytes], bytes] | None = None
     memory: dict[str, Any] = field(default_factory=dict)
     requests: dict[Any, M] = field(default_factory=dict)
 
     def fresh(self) -> "Mutant":
         """Return the same fault without what it remembers."""
-        return Mutant(self.name, self.rule, self.revision, self.transport, self.change, self.send, self.http, self.head,
-                      self.scenarios)  # fmt: skip
+        return replace(self, memory={}, requests={})
+
+    def incoming_bytes(self, data: bytes) -> bytes:
+        return data if self.data is None else self.data(self, data)
+
+    def incoming_event(self, kind: str, data: bytes) -> list[tuple[str, bytes]]:
+        return [(kind, data) if self.event is None else self.event(self, kind, data)]
 
     def outgoing_line(self, line: bytes) -> list[bytes]:
         return [*self._send(line)]

@@ -22,11 +22,15 @@ NEWEST = list(revisions())[-1]
         (["list", "--requirements", "--role", "client"], 0, "lifecycle-17"),
         (["explain", "128"], 0, "server: unknown-tool"),
         (["explain", "unknown-tool"], 0, "features-128"),
+        (["explain", "client-caches"], 0, "the client under test: read test://one"),
         (["explain", "158"], 0, "not tested"),
         (["explain", "nonsense"], 2, ""),
         (["server"], 2, ""),
         (["server", "--command", "false", "--timeout", "1"], 2, ""),
         (["server", "--command", "true", "--revisions", "never"], 2, ""),
+        (["server", "--url", "gopher://127.0.0.1:1"], 2, ""),
+        (["server", "--url", "ws://127.0.0.1:1/ws", "--transports", "http"], 2, ""),
+        (["client", "--command", "true", "--transports", "pigeon"], 2, ""),
     ],
 )
 def test_the_command_line(arguments: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:

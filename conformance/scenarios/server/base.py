@@ -61,10 +61,10 @@ def _is_answer(received: Received) -> bool:
     return received.method is None
 
 
-@scenario(covers=[1, 16], alone=True)
+@scenario(covers=[1, 16])
 async def unreadable_messages(trial: Trial) -> None:
     """What is no JSON, and what is no message, gets an error without an id, and does no further harm."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     talk.monitor.expects_odd = True
     for text in (b"{not json", b'"just text"', b'{"jsonrpc":"2.0"}', b'{"jsonrpc":"1.0","id":5,"method":"ping"}'):
         seen = len(talk.inbox)
@@ -84,10 +84,10 @@ async def unreadable_messages(trial: Trial) -> None:
     trial.check(1, reply.result is not None, f"after unreadable messages a request was answered: {reply.show()}")
 
 
-@scenario(covers=[1], alone=True)
+@scenario(covers=[1])
 async def null_request_id(trial: Trial) -> None:
     """A request whose id is null is refused, not served."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     talk.monitor.expects_odd = True
     seen = len(talk.inbox)
     body = talk.message("tools/list", None, {"id": None})
@@ -98,10 +98,10 @@ async def null_request_id(trial: Trial) -> None:
     trial.check(1, not served, "a request with the id null was served")
 
 
-@scenario(covers=[12], revisions="B", alone=True)
+@scenario(covers=[12], revisions="B")
 async def batches_are_accepted(trial: Trial) -> None:
     """A batch of requests and a notification gets the answers of the requests; one of notifications gets none."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     seen = len(talk.inbox)
     requests = [talk.message(method, None, {}) for method in ("ping", "tools/list")]
     for each in requests:
@@ -138,10 +138,10 @@ async def initialize_in_a_batch(trial: Trial) -> None:
     trial.check(13, not welcomed, "initialize inside a batch was served")
 
 
-@scenario(covers=[14], revisions="CDE", alone=True)
+@scenario(covers=[14], revisions="CDE")
 async def arrays_are_refused(trial: Trial) -> None:
     """An array of messages is an error in revisions without batches (advice: they need not be understood)."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     talk.monitor.expects_odd = True
     seen = len(talk.inbox)
     await talk.send_raw(json.dumps([talk.message("tools/list", None, {})]).encode())

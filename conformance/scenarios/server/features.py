@@ -159,10 +159,10 @@ async def pages(trial: Trial) -> None:
     trial.refused(135, reply, -32602, None, "a cursor that nobody gave out")
 
 
-@scenario(covers=[137], revisions="ABCD", alone=True)
+@scenario(covers=[137], revisions="ABCD")
 async def resource_subscriptions(trial: Trial) -> None:
     """Changes of a resource reach those that subscribed to it, and only while they do."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     trial.needs(talk, "resources", "subscribe")
     trigger = trial.tool("update")
     uri = trial.fixture("resources", "watched")["uri"]
@@ -187,10 +187,10 @@ async def resource_subscriptions(trial: Trial) -> None:
     trial.check(137, still is None, "a resource that is no longer subscribed to was told of")
 
 
-@scenario(covers=[138], revisions="ABCD", alone=True)
+@scenario(covers=[138], revisions="ABCD")
 async def list_changes(trial: Trial) -> None:
     """A server that declares `listChanged` says so when a list changes."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     if trial.is_http:
         answer = await talk.open_get()
         if answer.status != 200:

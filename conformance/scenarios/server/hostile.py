@@ -15,10 +15,10 @@ def _load(trial: Trial) -> tuple[str, dict[str, Any] | None]:
     return "tools/list", None
 
 
-@scenario(covers=[4], alone=True, seconds=30)
+@scenario(covers=[4], seconds=30)
 async def a_client_that_never_reads(trial: Trial) -> None:
     """Answers that nobody reads hold up no other client; on a pipe all of them are there once it is read again."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     method, params = _load(trial)
     talk.wire.deafen()
     pending = [talk.start(method, params) for _ in range(FEW if trial.is_http else MANY)]
@@ -37,10 +37,10 @@ async def a_client_that_never_reads(trial: Trial) -> None:
     trial.check(4, reply.result is not None, f"beside a client that reads nothing: {reply.show()}")
 
 
-@scenario(covers=[4], alone=True)
+@scenario(covers=[4])
 async def requests_that_come_twice(trial: Trial) -> None:
     """The same request twice at once is answered or refused, and the next one is served."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     talk.monitor.expects_odd = True
     method, params = "tools/list", None
     seen = len(talk.inbox)
@@ -69,10 +69,10 @@ async def a_handshake_in_the_wrong_order(trial: Trial) -> None:
     trial.check(19, reply.result is not None, f"after a handshake in the wrong order: {reply.show()}")
 
 
-@scenario(covers=[4, 42], revisions=ENVELOPE, alone=True)
+@scenario(covers=[4, 42], revisions=ENVELOPE)
 async def requests_in_any_order(trial: Trial) -> None:
     """Requests and the notifications about them are independent: a cancel before its request does no harm."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     if not trial.is_http:  # there closing the stream is the cancel
         await talk.notify("notifications/cancelled", {"requestId": "judge-later", "reason": "too early"})
     reply = await talk.request("tools/list", id="judge-later")

@@ -66,7 +66,9 @@ async def hostile_posts(trial: Trial) -> None:
     for target in ("/messages?sessionId=judge-made-this-up", "/messages"):
         answer = await talk.post(body, target=target)
         answer.close()
-        trial.check(88, answer.status >= 400, f"a POST to {target}, which nobody was named, got {answer.status}")
+        # No revision says so; but an answer that claims the message was taken is no answer to give.
+        is_taken = 200 <= answer.status < 300
+        trial.advise(88, not is_taken, f"a POST to {target}, which nobody was named, got {answer.status}")
     large = {"name": "judge-no-such-tool", "arguments": {"text": "x" * (8 << 20)}}
     message = talk.message("tools/call", large, {})
     try:

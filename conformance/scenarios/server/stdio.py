@@ -18,10 +18,10 @@ async def end_of_input(trial: Trial) -> None:
     trial.check(56, status is not None, "the server still runs 3 s after the end of its standard input")
 
 
-@scenario(covers=[46], transports=("stdio",), alone=True)
+@scenario(covers=[46], transports=("stdio",))
 async def byte_by_byte(trial: Trial) -> None:
     """A message that comes byte by byte, with others behind it in one piece, is understood."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     pending = talk.start("tools/list", raw=b"")
     text = _line(talk.message("tools/list", None, {"id": pending.id}))
     for index in range(len(text)):
@@ -41,10 +41,10 @@ def _line(message: object) -> bytes:
     return json.dumps(message).encode() + b"\n"
 
 
-@scenario(covers=[46, 8], transports=("stdio",), alone=True)
+@scenario(covers=[46, 8], transports=("stdio",))
 async def hostile_lines(trial: Trial) -> None:
     """Blank lines, CRLF, bad UTF-8, deep nesting and half a message do not stop a server."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     talk.monitor.expects_odd = True
     for data in (
         b"\n\n  \n",
@@ -63,10 +63,10 @@ async def hostile_lines(trial: Trial) -> None:
     trial.check(8, reply.result is not None, "the server goes on after bad UTF-8")
 
 
-@scenario(covers=[46], transports=("stdio",), alone=True, seconds=30)
+@scenario(covers=[46], transports=("stdio",), seconds=30)
 async def oversized_message(trial: Trial) -> None:
     """A message of many megabytes is served or refused, and the next one is served."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     talk.monitor.expects_odd = True
     params = {"name": "judge-no-such-tool", "arguments": {"text": "x" * (8 << 20)}}
     pending = talk.start("tools/call", params)

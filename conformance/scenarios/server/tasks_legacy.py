@@ -9,10 +9,10 @@ RELATED = f"{META}related-task"
 TERMINAL = ("completed", "failed", "cancelled")
 
 
-@scenario(covers=[187, 189, 190, 191, 193], revisions="D", alone=True, seconds=20)
+@scenario(covers=[187, 189, 190, 191, 193], revisions="D", seconds=20)
 async def task_of_the_older_revision(trial: Trial) -> None:
     """A call augmented with `task` is a task at once; its result waits for its end; terminal states stay."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     trial.needs(talk, "tasks", "requests", "tools", "call")
     params = {**trial.tool("task"), "task": {"ttl": 60000}}
     reply = await talk.request("tools/call", params)
@@ -42,10 +42,10 @@ async def task_of_the_older_revision(trial: Trial) -> None:
         trial.refused(191, reply, -32602, None, "tasks/list with a made-up cursor")
 
 
-@scenario(covers=[188, 189], revisions="D", alone=True)
+@scenario(covers=[188, 189], revisions="D")
 async def tools_that_are_tasks(trial: Trial) -> None:
     """A tool that is only a task is refused when called plainly; a cancelled task is cancelled at once."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     trial.needs(talk, "tasks", "requests", "tools", "call")
     reply = await talk.request("tools/call", trial.tool("task_required"))
     trial.refused(188, reply, -32601, None, "a tool that is only a task, called plainly")
@@ -92,10 +92,10 @@ async def task_where_there_are_none(trial: Trial) -> None:
         trial.check(186, is_usual, f"{method} with `task`, for which no tasks were declared: {reply.show()}")
 
 
-@scenario(covers=[192], revisions="D", alone=True, seconds=15)
+@scenario(covers=[192], revisions="D", seconds=15)
 async def messages_about_a_task(trial: Trial) -> None:
     """What a task asks and its result name the task; what a request says of a task counts, not its `_meta`."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     if trial.is_http:
         await talk.open_get()
     task_id = await _start(trial, talk, "task_input")
@@ -115,22 +115,23 @@ async def messages_about_a_task(trial: Trial) -> None:
         raise Skip("the fixture tools.task_input asks nothing as a task")
 
 
-@scenario(covers=[194, 143], revisions="D", alone=True, seconds=15)
+@scenario(covers=[194, 143], revisions="D", seconds=15)
 async def progress_of_a_task(trial: Trial) -> None:
     """A task tells its progress under the token of the request that began it, and no more once it has ended."""
-    talk = await trial.open(own=True)
+    talk = await trial.open()
     if trial.is_http:
         await talk.open_get()
     task_id = await _start(trial, talk, "task_progress", meta={"progressToken": "of-the-task"})
-    await talk.request("tasks/result", {"taskId": task_id}, timeout=8)
+    ended = await talk.request("tasks/result", {"taskId": task_id}, timeout=8)
     told = [r for r in talk.inbox if r.method == "notifications/progress"]
     if not told:
         raise Skip("the fixture tools.task_progress tells no progress as a task")
     tokens = {str(r.params.get("progressToken")) for r in told}
     trial.check(194, tokens == {"of-the-task"}, f"the progress of a task came for {sorted(tokens)}")
+    seen = next(at for at, each in enumerate(talk.inbox) if each.message == ended.message)
     await talk.fence()
-    # Streams of their own arrive in no order: what was told before the end may still be under way.
-    await talk.watch(lambda r: False, 0.2 if trial.is_http else 0.0)
-    seen = len(talk.inbox)
+    if trial.is_http:  # streams of their own arrive in no order: what was told before may still be under way
+        await talk.watch(lambda r: False, 0.2)
+        seen = len(talk.inbox)
     late = await talk.watch(lambda r: r.method == "notifications/progress", 0.3, seen)
     trial.check(194, late is None, "a task that has ended still tells progress")

@@ -14,6 +14,8 @@ import anyio
 
 from kailash.mcp_client import MCPClient
 
+from .told import OPTIONS, TOLD
+
 _LATER = {
     "auth/": "the client cannot authorize itself yet",
     "sep-2640-": "the client knows no skills yet",
@@ -92,15 +94,17 @@ async def run(address: list[str]) -> None:
     server: dict[str, Any] = {"url": address[0]}
     if not address[0].startswith(("http://", "https://", "ws://", "wss://")):
         server = {"transport": "stdio", "command": address[0], "args": address[1:]}
+    what = SCENARIOS.get(scenario) or TOLD.get(scenario, use_everything)
     client = MCPClient(
         server,
         revisions=None if version is None else [version],
         elicitation_handler=fill_in,
         sampling_handler=lambda question: "an answer",
         roots=["file:///home/user/project"],
+        **OPTIONS.get(scenario, {}),
     )
     async with client:
-        await SCENARIOS.get(scenario, use_everything)(client)
+        await what(client)
 
 
 if __name__ == "__main__":
