@@ -76,7 +76,7 @@ def _list(given: argparse.Namespace) -> int:
 
 def _explain(given: argparse.Namespace) -> int:
     from .clientmonitor import ALWAYS_OF_CLIENTS
-    from .coverage import later, untestable
+    from .coverage import untestable
     from .monitor import ALWAYS
     from .runner import like
     from .scenario import load
@@ -94,8 +94,8 @@ def _explain(given: argparse.Namespace) -> int:
         for role, always in (("server", ALWAYS), ("client", ALWAYS_OF_CLIENTS)):
             if requirement.number in always and role in requirement.roles:
                 covering.append(f"{role}: every message is held to it")
-        for reasons in (untestable(), later()):
-            covering += [f"{role}: not tested: {why}" for role, why in reasons.get(requirement.number, {}).items()]
+        reasons = untestable().get(requirement.number, {})
+        covering += [f"{role}: not tested: {why}" for role, why in reasons.items()]
         print("\n".join(f"  {each}" for each in covering))
         return 0
     if name in there:
