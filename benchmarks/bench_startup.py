@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from conformance.install import REPOSITORY
+from conformance.environments import ROOT
 
 from .harness import FLOOR, Figure, Plan, Sample, figures_of, take_turns
 from .lineload import read_line
@@ -43,7 +43,7 @@ def run(plan: Plan) -> list[Figure]:
 def compile_ours() -> None:
     """Compile our packages as an installation does; a changed checkout would compile at each start."""
     for package in ("protocol", "kailash"):
-        compileall.compile_dir(REPOSITORY / package, quiet=1)
+        compileall.compile_dir(ROOT / package, quiet=1)
 
 
 def _first_call(command: Sequence[str]) -> Callable[[], Sample]:
@@ -65,9 +65,7 @@ def _first_call(command: Sequence[str]) -> Callable[[], Sample]:
 
 def _import(python: str, code: str) -> Callable[[], Sample]:
     def turn() -> Sample:
-        done = subprocess.run(
-            [python, "-c", _TIMED.format(code)], cwd=REPOSITORY, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([python, "-c", _TIMED.format(code)], cwd=ROOT, capture_output=True, text=True, check=True)
         return Sample(float(done.stdout))
 
     return turn

@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from conformance.install import Unavailable
+from conformance.environments import Unavailable
 
 from .compare import compare, load
 from .goals import HEAD, reached

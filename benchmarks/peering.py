@@ -3,26 +3,21 @@
 To add one: a row of `PEERS`, and its scripts in `peers/`.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
-import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from conformance.install import REPOSITORY, install_packages
+from conformance.environments import HOME, ROOT, make_venv
+from conformance.install import install_packages
 
 __all__ = ["AGAINST", "PEERS", "Peer", "node_script", "python_of", "versions"]
 
-HOME = REPOSITORY / ".peers"
 SCRIPTS = Path(__file__).with_name("peers")
-_LOCKED_NPM = REPOSITORY / "tests" / "interop" / "npm"
-_STAMP = ".complete"
-_BUILD_SECONDS = 600
+_LOCKED_NPM = ROOT / "tests" / "interop" / "npm"
 
 
 @dataclass(frozen=True)
@@ -53,39 +48,16 @@ def speaking(against: Sequence[str], what: str) -> list[str]:
 
 @cache
 def python_of(name: str) -> str:
-    """Return the interpreter of a Python peer's environment; it is built if nobody has."""
-    peer = PEERS[name]
+    """Return the interpreter of a Python peer's environment; it is built if nobody has.
+
+    Raises:
+        Unavailable: the registry does not answer.
+    """
+    requirement = PEERS[name].requirement
     # The names are those of the interop tests, so that both share what is built.
-    package, _, number = peer.requirement.partition("==")
-    place = HOME / f"{package.partition('[')[0]}-{number}{'-ws' if '[ws]' in package else ''}"
-    if not (place / _STAMP).exists():
-        HOME.mkdir(exist_ok=True)
-        with _locked(place):
-            if not (place / _STAMP).exists():
-                _build(place, peer.requirement)
-    return str(place / "bin" / "python")
-
-
-def _build(place: Path, requirement: str) -> None:
-    print(f"installing {requirement} into {place}", file=sys.stderr, flush=True)
-    shutil.rmtree(place, ignore_errors=True)
-    for command in (
-        [sys.executable, "-m", "venv", str(place)],
-        [str(place / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement],
-    ):
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=_BUILD_SECONDS
-        )
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(command)} exited with {done.returncode}:\n{done.stderr[-2000:]}")
-    (place / _STAMP).touch()
-
-
-@contextmanager
-def _locked(place: Path) -> Iterator[None]:
-    with place.with_name(f"{place.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # runs at the same time wait for each other
-        yield
+    package, _, number = requirement.partition("==")
+    place = f"{package.partition('[')[0]}-{number}{'-ws' if '[ws]' in package else ''}"
+    return str(make_venv(place, [requirement]))
 
 
 @cache

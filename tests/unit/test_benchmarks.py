@@ -19,7 +19,7 @@ from benchmarks.subjects import peer
 from benchmarks.tables import LOAD_BOUND, Table, tables_of
 from benchmarks.tables import LOAD_LATE as LATE_NOTE
 from benchmarks.webload import Load, Requests, Wire
-from conformance.install import REPOSITORY
+from conformance.environments import ROOT
 
 SMALL = Plan(rounds=1, seconds=0.01, scale=0.02)
 _SAYS_NOTHING_OF_SIZE = {SESSION_MEMORY, "memory of an idle websocket", "idle sessions, bytes each"}
@@ -49,7 +49,7 @@ def test_every_peer_of_a_question_is_one_that_can_be_installed() -> None:
 
 
 def test_peers_are_called_by_the_version_that_is_installed() -> None:
-    locked = json.loads((REPOSITORY / "tests" / "interop" / "npm" / "package.json").read_text())["dependencies"]
+    locked = json.loads((ROOT / "tests" / "interop" / "npm" / "package.json").read_text())["dependencies"]
     for name, row in PEERS.items():
         version = row.requirement.partition("==")[2] or locked["@modelcontextprotocol/sdk"]
         assert row.name.endswith(f" {version}"), name
