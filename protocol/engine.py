@@ -10,6 +10,7 @@ Outbound calls:    open ─reply→ Result | Failure | InputRequired,  ─deadli
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -73,6 +74,8 @@ class Engine(ABC):
     closed = False
     _last_id = 0
     _stray_responses = 0
+    _listeners: Mapping[RequestId, Any] = MappingProxyType({})
+    """Live subscriptions of the peer, where the role has any."""
     _revision: Revision | None = None
     """The revision settled by a handshake on this channel, if there was one."""
     _complaint: ErrorObject | None = None
@@ -430,6 +433,11 @@ class Engine(ABC):
         """Take the word of a lower layer that the peer withdrew a request (its stream was closed)."""
         if request.state is _OPEN:
             self._cancel_request(request, reason)
+
+    @property
+    def in_flight(self) -> int:
+        """How many inbound requests count as in flight: live subscriptions do not."""
+        return len(self._requests) - len(self._listeners)
 
     @property
     def is_owing(self) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from .bursts import Burst
 from .engine import Engine
 from .errors import ErrorCode, ErrorObject
 from .events import Event
@@ -29,23 +30,38 @@ class Pipe:
     Args:
         engine: the role's engine, used by nothing else.
         codec: the framing; newline-delimited messages by default.
+        is_paced: take of a burst no more requests than may be in flight, and the rest by `go_on`, which is to be called
+            as long as it `is_holding`: what is answered at once has left room by then.
     """
 
-    __slots__ = ("_codec", "_eof_sent", "engine")
+    __slots__ = ("_burst", "_codec", "_eof_sent", "engine")
 
-    def __init__(self, engine: Engine, codec: Codec | None = None) -> None:
+    def __init__(self, engine: Engine, codec: Codec | None = None, *, is_paced: bool = False) -> None:
         self.engine = engine
         self._codec: Codec = LineCodec(engine.limits.message_bytes) if codec is None else codec
         self._eof_sent = False
+        self._burst: Burst[bytes | None] | None = Burst(engine) if is_paced else None
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they come, cut anywhere."""
-        self._feed(self._codec.receive_data(data))
+        messages = self._codec.receive_data(data)
+        self._feed(messages if self._burst is None else self._burst.admit(messages, len(data)))
 
     def receive_eof(self) -> None:
         """Take the end of the peer's bytes; a server still answers what it has read. Idempotent."""
+        self.go_on(is_last=True)
         self._feed(self._codec.receive_eof())
         self.engine.receive_end_of_input()
+
+    @property
+    def is_holding(self) -> bool:
+        """Tell whether messages of a burst wait."""
+        return bool(self._burst)
+
+    def go_on(self, *, is_last: bool = False) -> None:
+        """Take as many of the messages that wait as there is room for requests; all of them if `is_last`."""
+        if self._burst:
+            self._feed(self._burst.take(is_last=is_last))
 
     def _feed(self, messages: list[bytes | None]) -> None:
         receive = self.engine.receive_message

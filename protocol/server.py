@@ -202,7 +202,7 @@ class ServerEngine(Engine):
             fault = self._fault_of(raw, params, request_meta, is_new_meta)
         if fault is not None:
             return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {fault}")
-        if len(self._requests) - len(self._listeners) >= self.limits.requests:
+        if self.in_flight >= self.limits.requests and method not in _BUILT_IN:
             data = {"retryable": True, "limit": self.limits.requests}
             return ErrorObject(ErrorCode.OVERLOADED, "Too many requests in flight", data)
         return None
@@ -434,8 +434,7 @@ class ServerEngine(Engine):
         """Go on with a handshake of another engine; returns whether its revision is still served.
 
         Args:
-            record: what it settled.
-            state: what has changed since.
+            record, state: what it settled, and what has changed since.
             number: tells the engines of the session apart, so that no two of them call the client by one id.
         """
         revision = self.profile.handshakes.get(record.revision)

@@ -25,7 +25,7 @@ class SocketPipe(Pipe):
 
     def __init__(self, engine: ServerEngine) -> None:
         self._lines = LineCodec(engine.limits.message_bytes)
-        super().__init__(engine, self._lines)
+        super().__init__(engine, self._lines, is_paced=True)
         self._has_begun = False
 
     def receive_data(self, data: bytes) -> None:

@@ -3,6 +3,7 @@
 A WebSocket is a shared channel with the rules of stdio: both eras, `notifications/cancelled`, no headers.
 """
 
+from .bursts import Burst
 from .engine import Engine
 from .errors import ErrorCode, ErrorObject
 from .events import Event
@@ -23,12 +24,14 @@ class WebSocketPipe:
     Args:
         engine: the role's engine, used by nothing else.
         socket: the framing, opened.
+        is_paced: as of a `Pipe`.
     """
 
-    __slots__ = ("_is_end_sent", "_is_told", "_out", "engine", "expires_at", "socket")
+    __slots__ = ("_burst", "_is_end_sent", "_is_told", "_out", "engine", "expires_at", "socket")
 
-    def __init__(self, engine: Engine, socket: WebSocket) -> None:
+    def __init__(self, engine: Engine, socket: WebSocket, *, is_paced: bool = False) -> None:
         self.engine = engine
+        self._burst: Burst[bytes] | None = Burst(engine) if is_paced else None
         self.socket = socket
         self.expires_at: float | None = None
         """When the credentials end that it was opened with, on the clock of deadlines; it then closes with 1008."""
@@ -40,12 +43,26 @@ class WebSocketPipe:
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they come, cut anywhere."""
-        socket = self.socket
-        receive = self.engine.receive_message
-        for text in socket.receive_data(data):
-            receive(text)
-        if socket.state is not _OPEN:
+        texts = self.socket.receive_data(data)
+        self._feed(texts if self._burst is None else self._burst.admit(texts, len(data)))
+        if self.socket.state is not _OPEN:
+            self.go_on(is_last=True)
             self._tell()
+
+    def _feed(self, texts: list[bytes]) -> None:
+        receive = self.engine.receive_message
+        for text in texts:
+            receive(text)
+
+    @property
+    def is_holding(self) -> bool:
+        """Tell whether messages of a burst wait."""
+        return bool(self._burst)
+
+    def go_on(self, *, is_last: bool = False) -> None:
+        """Take as many of the messages that wait as there is room for requests; all of them if `is_last`."""
+        if self._burst:
+            self._feed(self._burst.take(is_last=is_last))
 
     def receive_eof(self) -> None:
         """Take the end of the peer's bytes, with or without a close before it. Idempotent."""

@@ -39,6 +39,13 @@ class PipeLike(Protocol):
     def engine(self) -> Any:
         """The message-level machine behind the bytes."""
 
+    @property
+    def is_holding(self) -> bool:
+        """Tell whether messages wait that were read, until `go_on`."""
+
+    def go_on(self, *, is_last: bool = False) -> None:
+        """Take those of them for which there is room, or all."""
+
     def receive_data(self, data: bytes) -> None:
         """Take what was read."""
 
@@ -80,6 +87,11 @@ class ChannelLimits:
 
 
 DEFAULT_LIMITS = ChannelLimits()
+
+_PATIENCE = 0.05
+"""Seconds in which a burst of more requests than may be in flight gets room, as calls of it are answered."""
+_BREATH = 0.001
+"""Seconds between two looks for it."""
 
 
 class ChannelOptions(TypedDict, total=False):
@@ -136,6 +148,9 @@ class Channel(ABC):
         self._peer_ended = False
         self._pipe_told = False
         self._we_ended = False
+        self._is_going_on = False
+        self._is_end_held = False
+        self._patience_ends = 0.0
         self._closing = False
         self._shutting = False
 
@@ -246,10 +261,34 @@ class Channel(ABC):
         finally:
             self._busy = False
         self._settle()
+        if self.pipe.is_holding and not self._is_going_on:
+            self._patience_ends = self.now() + _PATIENCE
+            self._go_on_soon()
+
+    def _go_on_soon(self) -> None:
+        self._is_going_on = True
+        self.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        """Take more of a burst: what was answered meanwhile has left room. After a while what has none is refused."""
+        self._is_going_on = False
+        if self._closing:
+            return
+        now = self.now()
+        self._step(lambda: self.pipe.go_on(is_last=now >= self._patience_ends))
+        self._settle()
+        if self.pipe.is_holding:
+            self._is_going_on = True
+            self.loop.call_at(now + _BREATH, self._go_on)
+        elif self._is_end_held:
+            self.feed_eof()
 
     def feed_eof(self) -> None:
         """Take the end of the peer's side."""
         if self._peer_ended:
+            return
+        if self.pipe.is_holding and not self._closing:
+            self._is_end_held = True
             return
         self._peer_ended = True
         if self._closing:

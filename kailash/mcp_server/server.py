@@ -468,7 +468,7 @@ class MCPServer(Registration):
         async with self.running():
             session = self.new_session(await self._stdio_identity(), transport="stdio")
             error = await serve_stdio(
-                Pipe(session.engine),
+                Pipe(session.engine, is_paced=True),
                 on_open=session.attach,
                 on_events=session.on_events,
                 on_closed=session.on_closed,
@@ -503,7 +503,9 @@ class MCPServer(Registration):
     def open_memory(self, client: MemoryChannel) -> MemoryChannel:
         """Serve a client in this process: a real protocol round trip without a socket."""
         session = self.new_session(Identity(permissions=self._stdio_permissions))
-        channel = MemoryChannel(Pipe(session.engine), on_events=session.on_events, on_closed=session.on_closed)
+        channel = MemoryChannel(
+            Pipe(session.engine, is_paced=True), on_events=session.on_events, on_closed=session.on_closed
+        )
         session.attach(channel)
         join(channel, client)
         return channel

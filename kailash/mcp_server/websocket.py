@@ -106,7 +106,7 @@ class Sockets:
         """Return what speaks on a connection whose handshake was agreed to."""
         session, options = self._make(upgrade, caller)
         socket = WebSocket(is_client=False, limits=self._socket_limits, is_deflated=upgrade.is_deflated)
-        pipe = WebSocketPipe(session.engine, socket)
+        pipe = WebSocketPipe(session.engine, socket, is_paced=True)
         channel = WebSocketChannel(pipe, is_busy=lambda: session.is_busy, **options)
         pipe.expires_at = self._expiry(session)
         session.attach(channel)
@@ -116,7 +116,7 @@ class Sockets:
         """Return what speaks on a connection that an ASGI server frames; to be run."""
         session, options = self._make(upgrade, caller)
         stream = ASGISocketStream(receive, send, self._socket_limits.message_bytes)
-        channel = ASGIChannel(Pipe(session.engine), stream, expires_at=self._expiry(session), **options)
+        channel = ASGIChannel(Pipe(session.engine, is_paced=True), stream, expires_at=self._expiry(session), **options)
         session.attach(channel)
         return channel
 

@@ -16,6 +16,7 @@ class RawPipe:
     """Lines in, lines out, no protocol."""
 
     engine = None
+    is_holding = False
 
     def __init__(self) -> None:
         self.lines: list[bytes] = []

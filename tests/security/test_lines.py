@@ -52,6 +52,8 @@ class Stream:
 class MemoryPipe:
     """Stands for a client's engine in this process: keeps what it is sent, and sends what it is told."""
 
+    is_holding = False
+
     def __init__(self) -> None:
         self.engine = self
         self.out: list[bytes] = []

@@ -12,6 +12,8 @@ import anyio
 class LinePipe:
     """Reports each line as an event; `say` writes one, `answer` echoes one in capitals."""
 
+    is_holding = False
+
     def __init__(self) -> None:
         self.engine = self
         self.finished = False
