@@ -3,11 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 TEST ?= tests
 
-.PHONY: help demo test check fmt lint types unit fuzz bench conformance judge soak wheel clean
+.PHONY: help demo test check fmt lint types unit fuzz bench bench-all conformance judge soak wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .venv/.core: pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -48,8 +48,12 @@ coverage: .venv/.dev  ## branch coverage of protocol/ by its unit tests
 fuzz: .venv/.dev  ## state machines and parsers, 2,000 examples each
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/python -m pytest -o timeout=900 tests/machines tests/fuzz tests/wire
 
-bench: .venv/.dev  ## the benchmark table, with peers and floors
-	$(BIN)/python -m benchmarks
+bench: .venv/.dev  ## the short benchmarks against peers and floors, some minutes
+	$(BIN)/python -m benchmarks run --short
+
+bench-all: .venv/.dev  ## all of them, with a report and its pictures in build/bench, about 15 minutes
+	mkdir -p build/bench
+	$(BIN)/python -m benchmarks run --json build/bench/run.jsonl --plot build/bench/plots --report build/bench/report.md
 
 soak: .venv/.dev  ## mixed clients on every transport for a minute
 	$(BIN)/python -m tests.soak --seconds 60

@@ -1,28 +1,32 @@
-"""Question: how many `tools/call` echoes a second over HTTP, on 16 keep-alive connections, without a session?"""
+"""How many `tools/call` echoes a second over HTTP, on 16 keep-alive connections, without a session, by both parsers."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 
-from .harness import FLOOR, Figure, wanted
+from .harness import FLOOR, Figure, Plan, Sample, contest, figures_of
+from .peering import speaking
+from .processes import WebServer
 from .subjects import peer, streaming, web_servers
-from .webload import Requests, contest
+from .webload import CONNECTIONS, Requests, serving, web_turn
 
-QUESTION = "http, 2026-07-28, 16 connections"
+TABLE = "http, 2026-07-28, 16 connections"
+H11_FLOOR = "bare, h11 (floor)"
 
 
-def run(against: Sequence[str], *, rounds: int, calls: int = 40_000) -> list[Figure]:
-    """Measure; each codec has a floor of its own."""
-    # The TypeScript SDK and `mcp` 1.x do not speak this revision.
-    commands = web_servers([name for name in against if name == "mcp"])
+def run(plan: Plan) -> list[Figure]:
+    """Measure; each parser has a floor of its own. Clients repeat their heads, and a server may profit from that."""
+    commands = web_servers(speaking(plan.against, "envelope"))
     commands |= streaming(commands)
     commands["ours, h11"] = peer("kailash_http.py", "--codec=h11")
-    commands["bare, h11 (floor)"] = peer("bare_http.py", "--codec=h11")
+    commands[H11_FLOOR] = peer("bare_http.py", "--codec=h11")
     commands["bare, h11 for parsing only"] = peer("bare_http.py", "--codec=h11-parsing")
-    shares = {"ours": 2, "bare (floor)": 1, "ours, h11": 4, "bare, h11 (floor)": 4, "bare, h11 for parsing only": 4}
-    counts = {name: calls // shares.get(name, 20) for name in commands}
-    found = contest(commands, counts, Requests, b'"hello"', rounds=rounds)
-    goals = {"ours": wanted(12, 0.30), "ours, h11": wanted(3.3, 0.72)}
-    floors = {name: "bare, h11 (floor)" if "h11" in name else FLOOR for name in commands}
-    return [
-        Figure(QUESTION, name, best.rate, "calls/s", {**goals.get(name, {}), **best.busy}, floors[name])
-        for name, best in found.items()
-    ]
+    with serving(commands) as servers:
+        turns = {name: _turn(server) for name, server in servers.items()}
+        for name in ("ours", "ours, h11"):
+            turns[f"{name}, no two heads alike"] = _turn(servers[name], varies=True)
+        found = contest(turns, plan, first=CONNECTIONS)
+    floors = {name: H11_FLOOR if "h11" in name else FLOOR for name in found}
+    return figures_of(TABLE, found, "calls/s", floors=floors)
+
+
+def _turn(server: WebServer, *, varies: bool = False) -> Callable[[int], Sample]:
+    return web_turn(server, Requests(server.port, varies=varies), b'"hello"', CONNECTIONS)

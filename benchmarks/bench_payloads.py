@@ -1,40 +1,29 @@
-"""Questions: how many calls with 100 kB of arguments a second, and how many lists of 1,000 tools?"""
+"""How many calls with arguments of 1 kB to 10 MB a second, echoed, over HTTP on 16 connections (4 from 1 MB on)."""
 
-from collections.abc import Sequence
-from functools import partial
-
-from .harness import Figure, wanted
+from .harness import FLOOR, Figure, Plan, contest, figures_of
+from .peering import speaking
 from .subjects import web_servers
-from .webload import Requests, contest
+from .webload import Requests, serving, web_turn
 
-ARGUMENTS = "http, 100 kB of arguments, echoed, 16 connections"
-LISTS = "http, a list of 1,000 tools, 4 connections"
+TABLE = "http, arguments echoed, 2026-07-28"
+SIZES = (1_000, 10_000, 100_000, 1_000_000, 10_000_000)
+LARGE = 1_000_000
+_TEXT = b"The quick brown fox jumps over the lazy dog. "
 
-SIZE = 100_000
 
-
-def run(against: Sequence[str], *, rounds: int, calls: int = 3_000, lists: int = 1_000) -> list[Figure]:
-    """Measure."""
-    text = b"The quick brown fox jumps over the lazy dog. " * (SIZE // 45)
-    against = [name for name in against if name == "mcp"]
-    figures = []
-    for question, arguments, make, mark, count, share, connections, goal in (
-        (ARGUMENTS, (), partial(_carrying, text), text, calls, 4, 16, wanted(1.8, 0.75)),
-        (LISTS, ("--tools=999",), _listing, b'"tool_998"', lists, 50, 4, wanted(50)),
-    ):
-        commands = web_servers(against, *arguments)
-        counts = {name: count // (share if name.startswith("mcp") else 1) for name in commands}
-        found = contest(commands, counts, make, mark, rounds=rounds, connections=connections)
-        figures += [
-            Figure(question, name, best.rate, "a second", {**(goal if name == "ours" else {}), **best.busy})
-            for name, best in found.items()
-        ]
+def run(plan: Plan) -> list[Figure]:
+    """Measure; peers stop at 1 MB."""
+    commands = web_servers(speaking(plan.against, "envelope"), "--largest=33554432")
+    figures: list[Figure] = []
+    with serving(commands) as servers:
+        for size in SIZES[: plan.sized(len(SIZES), 4)]:
+            text = _TEXT * (size // len(_TEXT))
+            connections = 4 if size >= LARGE else 16
+            turns = {
+                name: web_turn(server, Requests(server.port, arguments=b'{"message":"%b"}' % text), text, connections)
+                for name, server in servers.items()
+                if size <= LARGE or name in ("ours", FLOOR)
+            }
+            found = contest(turns, plan, first=connections)
+            figures += figures_of(TABLE, found, "calls/s", at=size, axis="bytes")
     return figures
-
-
-def _carrying(text: bytes, port: int) -> Requests:
-    return Requests(port, arguments=b'{"message":"%b"}' % text)
-
-
-def _listing(port: int) -> Requests:
-    return Requests(port, tool=None)

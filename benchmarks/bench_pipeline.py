@@ -1,4 +1,4 @@
-"""Question: what does each stage of the pipeline cost a call, all of them together, and a cache hit?
+"""What each stage of the pipeline costs a call, all of them together, and a cache hit.
 
 Everything runs in one process from bytes to bytes, without a transport, so that nothing but the pipeline differs.
 """
@@ -17,11 +17,11 @@ from kailash.mcp_server.session import ServerSession
 from protocol.framing.headers import Headers
 from protocol.framing.httphead import RequestHead
 
-from .harness import Figure, best_rate
+from .harness import Figure, Plan, Sample, figures_of, take_turns
 from .loads import ENVELOPE, call
 
-TARGET = 15.0
-"""Microseconds that the whole may cost over the bare tool."""
+TABLE = "pipeline, by stage"
+BARE = "bare tool"
 _KEY = "k" * 32
 _CALLS = 64
 _AMPLE = {"requests": 10**9, "window": 1}
@@ -30,7 +30,7 @@ _CACHED: dict[str, Any] = {"cache_ttl": 3600}
 WHOLE = "all of it"
 COROUTINE = "a bare coroutine that does nothing"
 STAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "bare tool": ({}, {}),
+    BARE: ({}, {}),
     "+ permission": ({}, {"required_permission": "tools"}),
     "+ rate limit": ({"rate_limit_config": _AMPLE}, {}),
     "+ rate limit, per user and per tool": (
@@ -47,7 +47,7 @@ STAGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {**_CACHED, "required_permission": "tools"},
     ),
 }
-"""What a server and its tool are told; `all of it` is what the target is about, and authenticates besides."""
+"""What a server and its tool are told; `all of it` authenticates besides."""
 
 
 class _Channel:
@@ -133,55 +133,45 @@ def _echo(message: str) -> str:
     return message
 
 
-def _costs(benches: dict[str, _Bench], rounds: int, count: int = 40) -> dict[str, float]:
-    """Return microseconds a call, the best of the rounds; they take turns, so that a busy machine is busy for all."""
-    best = dict.fromkeys(benches, float("inf"))
-    for bench in benches.values():
-        bench.pending = [bench.messages()]
-        bench.once()
-    for _ in range(rounds * 4):
-        for name, bench in benches.items():
-            # Messages are made beforehand: their making is not the server's work.
-            bench.pending = [bench.messages() for _ in range(count + count // 4)]
-            best[name] = min(best[name], 1e6 / best_rate(bench.once, calls=_CALLS, rounds=1, count=count))
-    return best
+def _turn(bench: _Bench, count: int) -> Callable[[], Sample]:
+    def turn() -> Sample:
+        # Messages are made beforehand: their making is not the server's work.
+        bench.pending = [bench.messages() for _ in range(count)]
+        started = time.perf_counter()
+        for _ in range(count):
+            bench.once()
+        return Sample((time.perf_counter() - started) / count / _CALLS * 1e6)
+
+    return turn
 
 
-async def measure(rounds: int) -> list[Figure]:
+async def measure(plan: Plan) -> list[Figure]:
     """Measure every stage alone, all together, and what a cache hit takes."""
     benches = {name: _Bench(*told, authenticates=name == WHOLE) for name, told in STAGES.items()}
     benches["+ API key and permission"] = _Bench({}, {"required_permission": "tools"}, authenticates=True)
     benches["cache hit"] = _Bench({}, _CACHED, authenticates=False, same=True)
-    costs = _costs(benches, rounds)
-    costs[COROUTINE] = await _coroutine_cost(rounds)
-    return [
-        Figure(
-            "pipeline",
-            name,
-            cost,
-            "µs a call",
-            {"over the bare tool": cost - costs["bare tool"], **({"target": TARGET} if name == WHOLE else {})},
-        )
-        for name, cost in costs.items()
-    ]
+    count = max(1, int(plan.seconds * 100))
+    turns = {name: _turn(bench, count) for name, bench in benches.items()}
+    for turn in turns.values():
+        turn()  # warms up
+    found = take_turns(turns, plan)
+    found[COROUTINE] = [await _coroutine_turn(count) for _ in range(plan.rounds)]
+    return figures_of(TABLE, found, "µs a call", floors=dict.fromkeys([*turns, COROUTINE], BARE), is_less_better=True)
 
 
-async def _coroutine_cost(rounds: int, count: int = 40) -> float:
+async def _coroutine_turn(count: int) -> Sample:
     """Return microseconds a call of the least that an ordinary tool can be: a coroutine that does nothing."""
     bench = _Bench({}, {}, authenticates=False, tool=_nothing)
-    best = float("inf")
-    for _ in range(rounds * 2):
-        bench.pending = [bench.messages() for _ in range(count)]
-        started = time.perf_counter()
-        for _ in range(count):
-            bench.feed()
-            while bench.is_busy:
-                await anyio.lowlevel.checkpoint()
-            bench.check()
-        best = min(best, time.perf_counter() - started)
-    return best / count / _CALLS * 1e6
+    bench.pending = [bench.messages() for _ in range(count)]
+    started = time.perf_counter()
+    for _ in range(count):
+        bench.feed()
+        while bench.is_busy:
+            await anyio.lowlevel.checkpoint()
+        bench.check()
+    return Sample((time.perf_counter() - started) / count / _CALLS * 1e6)
 
 
-def run(rounds: int) -> list[Figure]:
+def run(plan: Plan) -> list[Figure]:
     """Measure in a loop: sessions need one."""
-    return anyio.run(measure, rounds)
+    return anyio.run(measure, plan)

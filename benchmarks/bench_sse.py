@@ -1,55 +1,51 @@
-"""Question: how many progress notifications of one call a second does one event stream carry?"""
+"""How many progress notifications of one call a second one event stream carries, in both eras."""
 
 import re
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Callable
 
-from .harness import FLOOR, Figure, wanted
-from .subjects import WebServer, load_core, web_servers
-from .webload import Requests, Wire, end_session, open_session
+from .harness import FLOOR, LOAD_BUSY, SERVER_BUSY, Figure, Plan, Sample, contest, figures_of
+from .peering import PEERS
+from .processes import WebServer
+from .subjects import web_servers
+from .webload import Requests, Wire, end_session, open_session, serving
 
-QUESTION = "sse, progress of one call, 2025-11-25"
-ENVELOPE_QUESTION = "sse, progress of one call, 2026-07-28"
+TABLE = "sse, progress of one call, 2025-11-25"
+ENVELOPE_TABLE = "sse, progress of one call, 2026-07-28"
 
 
-def run(against: Sequence[str], *, rounds: int, messages: int = 20_000) -> list[Figure]:
+def run(plan: Plan) -> list[Figure]:
     """Measure; ours remembers the events of a session, for clients that come back, and the others do not."""
-    commands = web_servers(against, streams=True)
-    slow = [name for name in commands if name.startswith("mcp")]
-    counts = {name: messages // (4 if name in slow else 1) for name in commands}
-    best: dict[tuple[str, str], float] = {}
-    with ExitStack() as stack:
-        servers = {name: stack.enter_context(WebServer(command)) for name, command in commands.items()}
-        stack.enter_context(load_core())
-        for number in range(rounds + 1):
-            for question, is_session in ((QUESTION, True), (ENVELOPE_QUESTION, False)):
-                for name, server in servers.items():
-                    if is_session or name in ("ours", "mcp 2.3.0", FLOOR):
-                        rate = _once(server.port, is_session, max(10, counts[name]))
-                        if number:  # the first one warms up
-                            best[question, name] = max(best.get((question, name), 0.0), rate)
-    goals = {"ours": wanted(5)}
-    return [
-        Figure(question, name, best[question, name], "messages/s", goals.get(name, {}))
-        for question in (QUESTION, ENVELOPE_QUESTION)
-        for name in commands
-        if (question, name) in best
-    ]
+    commands = web_servers(plan.against, streams=True)
+    figures: list[Figure] = []
+    with serving(commands) as servers:
+        for table, is_session in ((TABLE, True), (ENVELOPE_TABLE, False)):
+            known = list(servers) if is_session else [n for n in servers if n in ("ours", FLOOR, PEERS["mcp"].name)]
+            turns = {name: _turn(servers[name], is_session) for name in known}
+            figures += figures_of(table, contest(turns, plan, first=100), "messages/s")
+    return figures
 
 
-def _once(port: int, is_session: bool, count: int) -> float:
-    with Wire(port) as wire:
-        session = open_session(wire) if is_session else None
-        requests = Requests(port, session, tool=b"count", arguments=b'{"to":%d}' % count, token=True)
-        ((request, number),) = requests.make(1)
-        started = time.perf_counter()
-        data = wire.stream(request)
-        taken = time.perf_counter() - started
-        _check(data, count, number)
-        if session is not None:
-            end_session(wire, session)
-    return (count + 1) / taken
+def _turn(server: WebServer, is_session: bool) -> Callable[[int], Sample]:
+    def turn(count: int) -> Sample:
+        count = max(10, count)
+        with Wire(server.port) as wire:
+            session = open_session(wire) if is_session else None
+            requests = Requests(server.port, session, tool=b"count", arguments=b'{"to":%d}' % count, token=True)
+            ((request, number),) = requests.make(1)
+            computed, load, started = server.computed, time.process_time(), time.perf_counter()
+            data = wire.stream(request)
+            taken = time.perf_counter() - started
+            busy = {
+                SERVER_BUSY: (server.computed - computed) / taken,
+                LOAD_BUSY: (time.process_time() - load) / taken,
+            }
+            _check(data, count, number)
+            if session is not None:
+                end_session(wire, session)
+        return Sample((count + 1) / taken, busy)
+
+    return turn
 
 
 def _check(data: bytes, count: int, number: bytes) -> None:

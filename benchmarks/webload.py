@@ -8,15 +8,30 @@ import select
 import socket
 import struct
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import NamedTuple
 
+from .harness import LOAD_BUSY, SERVER_BUSY, Plan, Sample, contest
 from .loads import ENVELOPE, INITIALIZE, INITIALIZED
-from .subjects import WebServer, load_core
+from .processes import WebServer, load_core
 
-__all__ = ["CONNECTIONS", "Ask", "Contestant", "Load", "Requests", "Wire", "contest", "end_session", "open_session"]
+__all__ = [
+    "CONNECTIONS",
+    "Ask",
+    "Load",
+    "Requests",
+    "Wire",
+    "encode",
+    "end_session",
+    "in_session",
+    "is_complete",
+    "open_session",
+    "serving",
+    "size_of",
+    "web_contest",
+    "web_turn",
+]
 
 CONNECTIONS = 16
 
@@ -50,6 +65,7 @@ class Requests:
         tool: to call; `None` lists the tools.
         arguments: of the call.
         token: ask for progress.
+        varies: give each a header of its own, as tracing does, so that no head is like the one before.
     """
 
     def __init__(
@@ -60,6 +76,7 @@ class Requests:
         tool: bytes | None = b"echo",
         arguments: bytes = b'{"message":"hello"}',
         token: bool = False,
+        varies: bool = False,
     ) -> None:
         method = b"tools/list" if tool is None else b"tools/call"
         meta = [b'"progressToken":"bench"'] if token else []
@@ -73,14 +90,20 @@ class Requests:
         params = [] if tool is None else [b'"name":"%b","arguments":%b' % (tool, arguments)]
         params += [b'"_meta":{%b}' % b",".join(meta)] if meta else []
         body = b'{"jsonrpc":"2.0","id":%d,"method":"%b","params":{%b}}' % (_FIRST, method, b",".join(params))
-        self._before, _, self._after = encode(port, body, headers).partition(b"%d" % _FIRST)
+        if varies:
+            headers.append((b"x-request-id", b"%d" % _FIRST))
+        # In the last part stands the id of the message; one of the header before it has the same length.
+        *self._head, self._before, self._after = encode(port, body, headers).split(b"%d" % _FIRST)
         self._next = _FIRST
 
     def make(self, count: int) -> list[Ask]:
         """Return the next requests."""
         first, self._next = self._next, self._next + count
         before, after = self._before, self._after
-        return [(b"%b%d%b" % (before, number, after), b'"id":%d' % number) for number in range(first, first + count)]
+        asks = [(b"%b%d%b" % (before, number, after), b'"id":%d' % number) for number in range(first, first + count)]
+        for head in self._head:
+            asks = [(b"%b%b%b" % (head, mark[5:], request), mark) for request, mark in asks]
+        return asks
 
 
 class Wire:
@@ -248,6 +271,12 @@ def open_session(wire: Wire) -> bytes:
     return found[1]
 
 
+def in_session(port: int) -> Requests:
+    """Return requests in a new session."""
+    with Wire(port) as wire:
+        return Requests(port, open_session(wire))
+
+
 def end_session(wire: Wire, session: bytes) -> None:
     """End a session."""
     wire.ask(encode(wire.port, b"", _named(session), b"DELETE"))
@@ -257,49 +286,45 @@ def _named(session: bytes) -> list[tuple[bytes, bytes]]:
     return [(b"mcp-protocol-version", b"2025-11-25"), (b"mcp-session-id", session)]
 
 
-class Contestant(NamedTuple):
-    """A server's best round."""
+def web_turn(server: WebServer, requests: Requests, mark: bytes, connections: int) -> Callable[[int], Sample]:
+    """Return a turn: a closed loop on connections that are new each time, as some servers close those that wait."""
 
-    rate: float
-    """Answers per second."""
-    busy: dict[str, float]
-    """How much of their cores server and load used: where both are well below 1, somebody else was at work."""
+    def turn(count: int) -> Sample:
+        asks = requests.make(max(connections, count))
+        with Load(server.port, connections) as load:
+            computed = server.computed
+            rate = load.run(asks, mark)
+            used = (server.computed - computed) * rate / len(asks)
+        return Sample(rate, {SERVER_BUSY: used, LOAD_BUSY: load.busy})
+
+    return turn
 
 
-def contest(
+@contextmanager
+def serving(commands: Mapping[str, Sequence[str]], *, cores: int = 1) -> Iterator[dict[str, WebServer]]:
+    """Run the servers, and this process beside their core."""
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(WebServer(command, cores=cores)) for name, command in commands.items()}
+        stack.enter_context(load_core())
+        yield servers
+
+
+def web_contest(
     commands: Mapping[str, Sequence[str]],
-    counts: Mapping[str, int],
+    plan: Plan,
     make: Callable[[int], Requests],
     mark: bytes,
     *,
-    rounds: int,
     connections: int = CONNECTIONS,
-) -> dict[str, Contestant]:
-    """Return each server's best round.
-
-    The servers take turns, so that what else the machine does meets them all; connections are new in each round, as
-    some servers close those that wait for their turn.
+) -> dict[str, list[Sample]]:
+    """Return how many answers a second each server gives.
 
     Args:
         commands: of the servers, by name.
-        counts: of requests in a round, by name.
         make: returns the requests for the server at a port.
         mark: what each answer contains.
         connections: how many ask at once.
     """
-    with ExitStack() as stack:
-        servers = {name: stack.enter_context(WebServer(command)) for name, command in commands.items()}
-        stack.enter_context(load_core())
-        requests = {name: make(server.port) for name, server in servers.items()}
-        best = dict.fromkeys(commands, Contestant(0.0, {}))
-        for number in range(rounds + 1):
-            for name, server in servers.items():
-                count = counts[name] if number else counts[name] // 4
-                asks = requests[name].make(max(connections, count))
-                with Load(server.port, connections) as load:
-                    computed = server.computed
-                    rate = load.run(asks, mark)
-                    computed = (server.computed - computed) * rate / len(asks)
-                if number and rate > best[name].rate:  # the first one warms up
-                    best[name] = Contestant(rate, {"server busy": computed, "load busy": load.busy})
-    return best
+    with serving(commands) as servers:
+        turns = {name: web_turn(each, make(each.port), mark, connections) for name, each in servers.items()}
+        return contest(turns, plan, first=connections)

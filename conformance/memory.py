@@ -31,6 +31,7 @@ __all__ = ["MemoryTarget", "assert_conformant"]
 class _MemoryWire(PipeWire):
     """The judge's end of a pipe inside the process."""
 
+    has_process = False
     closed = False
 
     def __init__(self, server: Any, transcript: Transcript, tap: Tap) -> None:

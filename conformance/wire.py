@@ -95,6 +95,9 @@ class Tap:
 class PipeWire:
     """A child process: lines to its standard input, lines from its standard output."""
 
+    has_process = True
+    """There is one that can be told to stop."""
+
     def __init__(self, command: str | Sequence[str], transcript: Transcript, tap: Tap) -> None:
         self.transcript = transcript
         self.tap = tap

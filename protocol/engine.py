@@ -67,11 +67,19 @@ class Engine(ABC):
 
     role: Role
 
+    # A request over HTTP may have an engine to itself; what it does not change it need not set.
+    principal: str | None = None
+    """Who the peer is, as verified by the adapter."""
+    closed = False
+    _last_id = 0
+    _stray_responses = 0
+    _revision: Revision | None = None
+    """The revision settled by a handshake on this channel, if there was one."""
+    _complaint: ErrorObject | None = None
+    """The last error that answered nothing, while nothing was asked."""
+
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.principal: str | None = None
-        """Who the peer is, as verified by the adapter."""
-        self.closed = False
         self._events: list[Event] = []
         self._outgoing: list[Outgoing] = []
         self._requests: dict[RequestId, Request] = {}
@@ -79,12 +87,6 @@ class Engine(ABC):
         self._renewed: dict[RequestId, Call] = {}
         """By progress token, the open calls whose id is another one by now."""
         self._deadlines: DeadlineQueue[Call | Request] = DeadlineQueue()
-        self._last_id = 0
-        self._stray_responses = 0
-        self._revision: Revision | None = None
-        """The revision settled by a handshake on this channel, if there was one."""
-        self._complaint: ErrorObject | None = None
-        """The last error that answered nothing, while nothing was asked."""
 
     # What comes in
 

@@ -116,15 +116,17 @@ def required_capabilities(inputs: Mapping[str, InputRequest]) -> list[str]:
 class HandshakeEra:
     """The state of one handshake connection and the rules of the four revisions that have one."""
 
+    # A request over HTTP may have an engine to itself; what it does not change it need not set.
+    state = Handshake.NEW
+    context: Context | None = None
+    log_level: str | None = None
+    changes = 0
+    """How often what `export` returns has changed."""
+
     def __init__(self, profile: "ServerProfile") -> None:
         self._profile = profile
-        self.state = Handshake.NEW
-        self.context: Context | None = None
-        self.log_level: str | None = None
         self.watched: set[str] = set()
         """URIs named by `resources/subscribe`."""
-        self.changes = 0
-        """How often what `export` returns has changed."""
         self._held: dict[ChangeNotice, None] = {}
 
     def export(self) -> HandshakeState:

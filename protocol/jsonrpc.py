@@ -111,8 +111,13 @@ def decode(data: bytes, limits: Limits) -> Envelope | Malformed:
             data.decode()
         except UnicodeDecodeError:
             return _parse_error("invalid UTF-8")
-    if len(data) > 2 * limits.depth and _may_be_deep(data, limits.depth) and _is_too_deep(data, limits.depth):
-        return _parse_error(f"nested deeper than {limits.depth} levels")
+    size, depth = len(data), limits.depth
+    if (
+        size > 2 * depth
+        and (data.count(b"{") + data.count(b"[") > depth if size < _LONG else _has_many_brackets(data, depth))
+        and _is_too_deep(data, depth)
+    ):
+        return _parse_error(f"nested deeper than {depth} levels")
     if type(envelope.id) is int and (
         _is_plain_result(envelope, data) if envelope.method is UNSET else _is_plain_request(envelope, data, limits)
     ):
@@ -123,11 +128,9 @@ def decode(data: bytes, limits: Limits) -> Envelope | Malformed:
 _LONG = 4096
 
 
-def _may_be_deep(data: bytes, depth: int) -> bool:
-    """Tell whether there are brackets enough for a nesting that is too deep."""
-    if len(data) < _LONG:
-        return data.count(b"{") + data.count(b"[") > depth
-    # Counting in a long text takes longer than decoding it; few searches find that it has hardly any.
+def _has_many_brackets(data: bytes, depth: int) -> bool:
+    """Tell whether a long text has brackets enough for a nesting that is too deep."""
+    # Counting takes longer than decoding it; few searches find that it has hardly any.
     found = 0
     for bracket in (b"{", b"["):
         at = data.find(bracket)

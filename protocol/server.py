@@ -83,15 +83,21 @@ class ServerEngine(Engine):
     """The protocol machine that serves one channel, in both eras at once."""
 
     role = Role.SERVER
+    _is_ending = False
+    _handshake_era: HandshakeEra | None = None
 
     def __init__(self, profile: ServerProfile) -> None:
         super().__init__(profile.limits)
         self.profile = profile
         self._envelope = profile.envelope_era
-        self._handshake = HandshakeEra(profile)
         self._listeners: dict[RequestId, tuple[Request, SubscriptionFilter]] = {}
-        self._is_ending = False
         self._announced: set[tuple[RequestId | None, ChangeNotice]] = set()
+
+    @property
+    def _handshake(self) -> HandshakeEra:
+        if self._handshake_era is None:
+            self._handshake_era = HandshakeEra(self.profile)
+        return self._handshake_era
 
     # What comes in
 

@@ -1,9 +1,12 @@
 """The floor over HTTP: an `asyncio.Protocol` that parses requests, and answers the bodies without looking at a rule.
 
-`--codec=httptools`, `h11` or `h11-parsing`, `--tools=N`; uvloop where it is installed, as our own server does.
+`--codec=httptools`, `h11` or `h11-parsing`, `--tools=N`, `--workers=N`, `--loop=asyncio` or `uvloop` (default: uvloop
+where it is installed, as our own server does).
 """
 
 import asyncio
+import os
+import signal
 import sys
 from typing import Any
 
@@ -31,7 +34,22 @@ ENDED = Head(b"200 OK")
 NOT_ALLOWED = Head(b"405 Method Not Allowed")
 STREAM = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 
+ACKNOWLEDGED = (
+    b'{"jsonrpc":"2.0","method":"notifications/subscriptions/acknowledged","params":{"_meta":'
+    b'{"io.modelcontextprotocol/subscriptionId":%d},"notifications":{"resourceSubscriptions":["bench://watched"]}}}'
+)
+UPDATED = (
+    b'{"jsonrpc":"2.0","method":"notifications/resources/updated","params":{"_meta":'
+    b'{"io.modelcontextprotocol/subscriptionId":%d},"uri":"bench://watched"}}'
+)
+
 answers: Answers
+listeners: "dict[Connection, int]" = {}
+
+
+def event(data: bytes) -> bytes:
+    """Return an event in a chunk of its own."""
+    return b"%x\r\nevent: message\ndata: %b\n\n\r\n" % (len(data) + 23, data)
 
 
 class Connection(asyncio.Protocol):
@@ -45,6 +63,9 @@ class Connection(asyncio.Protocol):
         self.resumed.set()
         self.streaming: asyncio.Task[None] | None = None
 
+    def connection_lost(self, error: Exception | None) -> None:
+        listeners.pop(self, None)
+
     def pause_writing(self) -> None:
         self.resumed.clear()
 
@@ -56,6 +77,13 @@ class Connection(asyncio.Protocol):
             self.reply(ENDED if method == b"DELETE" else NOT_ALLOWED, b"")
             return
         message = answers.decode(body)
+        if message.method == "subscriptions/listen":
+            listeners[self] = number = int(message.id or 0)
+            self.transport.write(STREAM + event(ACKNOWLEDGED % number))
+            return
+        if message.params.name == "touch":
+            for listener, number in listeners.items():
+                listener.transport.write(event(UPDATED % number))
         if message.params.arguments.to:
             self.streaming = asyncio.ensure_future(self.stream(message))
             return
@@ -75,7 +103,7 @@ class Connection(asyncio.Protocol):
         for data in answers.progress(message):
             if not self.resumed.is_set():
                 await self.resumed.wait()
-            write(b"%x\r\nevent: message\ndata: %b\n\n\r\n" % (len(data) + 23, data))
+            write(event(data))
         write(b"0\r\n\r\n")
 
 
@@ -146,19 +174,45 @@ class H11Connection(H11ParsingConnection):
         self.transport.write(data + (send(h11.EndOfMessage()) or b""))
 
 
-async def main(codec: str) -> None:
+async def main(codec: str, port: int, workers: int) -> None:
     kinds = {"httptools": HttptoolsConnection, "h11": H11Connection, "h11-parsing": H11ParsingConnection}
-    server = await asyncio.get_running_loop().create_server(kinds[codec], "127.0.0.1", 0)
+    create_server = asyncio.get_running_loop().create_server
+    server = await create_server(kinds[codec], "127.0.0.1", port, reuse_port=workers > 1, backlog=1024)
     port = server.sockets[0].getsockname()[1]
     print(f"bare serves http://127.0.0.1:{port}/mcp", file=sys.stderr, flush=True)
     await server.serve_forever()
 
 
+def run(codec: str, port: int, workers: int) -> None:
+    if given.get("loop", "uvloop") == "uvloop":
+        try:
+            import uvloop
+        except ImportError:
+            if "loop" in given:
+                raise
+        else:
+            uvloop.run(main(codec, port, workers))
+            return
+    asyncio.run(main(codec, port, workers))
+
+
 given = options()
 answers = Answers(int(given.get("tools", 0)))
-try:
-    import uvloop
-except ImportError:
-    asyncio.run(main(given.get("codec", "httptools")))
-else:
-    uvloop.run(main(given.get("codec", "httptools")))
+workers = int(given.get("workers", 1))
+children = []
+for _ in range(workers - 1):
+    child = os.fork()
+    if not child:
+        run(given.get("codec", "httptools"), int(given["port"]), workers)
+    children.append(child)
+
+
+def end(number: int, frame: object) -> None:
+    for child in children:
+        os.kill(child, signal.SIGTERM)
+    os._exit(0)
+
+
+if children:
+    signal.signal(signal.SIGTERM, end)
+run(given.get("codec", "httptools"), int(given.get("port", 0)), workers)

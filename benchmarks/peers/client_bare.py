@@ -64,7 +64,7 @@ class Connection:
 
 
 async def main() -> None:
-    calls, rounds, target, *arguments = sys.argv[1:]
+    calls, target, *arguments = sys.argv[1:]
     peer = Connection(target) if target.startswith("http") else Pipes([target, *arguments])
     number = 0
 
@@ -75,7 +75,7 @@ async def main() -> None:
         assert answer["id"] == number
         return answer["result"]["content"][0]["text"]
 
-    await report(one, int(calls), int(rounds))
+    await report(one, int(calls))
     peer.close()
 
 

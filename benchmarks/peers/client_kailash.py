@@ -1,4 +1,4 @@
-"""Our client: one call at a time. `client_kailash.py CALLS ROUNDS URL` or `… CALLS ROUNDS COMMAND ARGUMENT…`."""
+"""Our client: one call at a time. `client_kailash.py CALLS URL` or `… CALLS COMMAND ARGUMENT…`."""
 
 import asyncio
 import sys
@@ -9,7 +9,7 @@ from kailash.mcp_client import MCPClient
 
 
 async def main() -> None:
-    calls, rounds, target, *arguments = sys.argv[1:]
+    calls, target, *arguments = sys.argv[1:]
     config = {"url": target} if target.startswith("http") else {"command": target, "args": arguments}
     async with MCPClient(config) as client:
 
@@ -17,7 +17,7 @@ async def main() -> None:
             result = await client.call_tool("echo", {"message": message})
             return result.content[0].text
 
-        await report(one, int(calls), int(rounds))
+        await report(one, int(calls))
 
 
 asyncio.run(main())

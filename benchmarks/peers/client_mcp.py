@@ -8,7 +8,7 @@ from mcp import Client, StdioServerParameters
 
 
 async def main() -> None:
-    calls, rounds, target, *arguments = sys.argv[1:]
+    calls, target, *arguments = sys.argv[1:]
     is_url = target.startswith("http")
     async with Client(target if is_url else StdioServerParameters(command=target, args=arguments)) as client:
 
@@ -16,7 +16,7 @@ async def main() -> None:
             result = await client.call_tool("echo", {"message": message})
             return result.content[0].text
 
-        await report(one, int(calls), int(rounds))
+        await report(one, int(calls))
 
 
 asyncio.run(main())

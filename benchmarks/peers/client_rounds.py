@@ -1,4 +1,4 @@
-"""What the clients share: rounds of calls, one at a time, and one line of JSON; runs under every interpreter."""
+"""What the clients share: a round of calls, one at a time, and one line of JSON; runs under every interpreter."""
 
 import json
 import time
@@ -7,11 +7,9 @@ from collections.abc import Awaitable, Callable
 __all__ = ["report"]
 
 
-async def report(one: Callable[[str], Awaitable[str]], calls: int, rounds: int) -> None:
-    """Print calls a second of the best round, the median of its calls, and what of them this process computed."""
-    best: dict[str, float] = {"rate": 0.0}
-    for number in range(rounds + 1):
-        count = calls if number else max(1, calls // 5)
+async def report(one: Callable[[str], Awaitable[str]], calls: int) -> None:
+    """Warm up, then print calls a second, the median of them, and what of each this process computed."""
+    for count in (max(1, calls // 5), calls):
         taken = []
         computed = time.process_time()
         started = last = time.perf_counter()
@@ -24,6 +22,4 @@ async def report(one: Callable[[str], Awaitable[str]], calls: int, rounds: int) 
             taken.append(now - last)
             last = now
         rate, computed = count / (last - started), time.process_time() - computed
-        if number and rate > best["rate"]:
-            best = {"rate": rate, "us p50": sorted(taken)[count // 2] * 1e6, "us computed": computed / count * 1e6}
-    print(json.dumps(best))
+    print(json.dumps({"rate": rate, "us p50": sorted(taken)[count // 2] * 1e6, "us computed": computed / count * 1e6}))

@@ -37,6 +37,18 @@ async def count(to: int, ctx: Context) -> str:
     return "done"
 
 
+if hasattr(Context, "notify_resource_updated"):
+
+    @server.resource("bench://watched")
+    def watched() -> str:
+        return "watched"
+
+    @server.tool(structured_output=False)
+    async def touch(message: str, ctx: Context) -> str:
+        await ctx.notify_resource_updated("bench://watched")
+        return message
+
+
 for number in range(int(given.get("tools", 0))):
     server.tool(name=f"tool_{number}", structured_output=False)(echo)
 

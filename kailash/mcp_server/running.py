@@ -3,6 +3,7 @@
 A server on its own stdio starts faster than it could load HTTP: that is imported when it is served.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -135,6 +136,9 @@ def run(server: "MCPServer", given: RunOptions, *, reads_arguments: bool, more: 
     if transport is None:
         where = (options.host, options.port, options.workers, *more.values())
         transport = "stdio" if all(each is None for each in where) else "http"
+    # What is there by now stays to the end. A full collection would walk all of it, 20 ms and more with many tools, in
+    # the middle of somebody's call; what is frozen is left alone, and its pages are shared with workers.
+    gc.freeze()
     if transport == "stdio":
         network = {"host": given.host, "port": given.port, "workers": given.workers, **more}
         _check_unused(network, "is for a network transport; give transport='http' as well")

@@ -138,7 +138,7 @@ class HTTP11Client(Connection):
             self._make_parser().feed(UPGRADE_LINE.sub(b"", bytes(source[:end])))
             self._finish(NO_HEADERS)
             return end
-        return self._start_body(source, end, response.headers, length)
+        return self._start_body(source, end, response, length)
 
     def _skip_interim(self, source: bytes | bytearray, end: int, response: ResponseHead) -> int:
         self._interim += 1

@@ -15,7 +15,7 @@ from msgspec import Struct
 from ..errors import LocalProtocolError
 from .headers import NO_HEADERS, Headers, is_token
 from .httpbody import Body, ChunkedBody, CountedBody, EndlessBody
-from .httphead import CHUNKED, HeadReader, HTTPLimits, Refused
+from .httphead import CHUNKED, HeadReader, HTTPLimits, Refused, RequestHead, ResponseHead
 
 __all__ = [
     "DISAGREEMENT",
@@ -142,7 +142,10 @@ _BODY, _CLOSED = Phase.BODY, Phase.CLOSED
 class Connection(ABC):
     """What both sides share: reading one message after the other."""
 
-    __slots__ = ("_body", "_buffer", "_events", "_heads", "_limits", "_make_parser", "_out", "_parser", "_phase")
+    __slots__ = (
+        "_body", "_buffer", "_events", "_head", "_heads", "_limits", "_make_parser", "_out", "_parser", "_passed",
+        "_phase",
+    )  # fmt: skip
 
     def __init__(self, make_parser: Callable[[], MessageParser], limits: HTTPLimits, *, is_server: bool) -> None:
         self._make_parser = make_parser
@@ -154,6 +157,10 @@ class Connection(ABC):
         self._out: list[bytes] = []
         self._body: Body = CountedBody(0)
         self._parser: MessageParser | None = None
+        self._head: RequestHead | ResponseHead | None = None
+        """Of the current message, if its body is counted."""
+        self._passed: RequestHead | ResponseHead | None = None
+        """The last such head with which the parser took a whole message."""
 
     @property
     def phase(self) -> Phase:
@@ -200,8 +207,17 @@ class Connection(ABC):
         if self._phase is _CLOSED:
             buffer.clear()
 
-    def _start_body(self, source: bytes | bytearray, start: int, headers: Headers, length: int) -> int:
+    def _start_body(self, source: bytes | bytearray, start: int, head: RequestHead | ResponseHead, length: int) -> int:
         """Let the parser read a head up to `start`, and what is there of its body; return how far that goes."""
+        if head is self._passed and start + length <= len(source):
+            # The head is that of an earlier message, byte by byte: the parser would say of it what it said then, and of
+            # a counted body it has nothing to say.
+            if length:
+                self._events.append(Data(bytes(source[start : start + length])))
+            self._finish(NO_HEADERS)
+            return start + length
+        is_upgrade = head.headers.get(b"upgrade") is not None
+        self._passed, self._head = None, None if length < 0 or is_upgrade else head
         self._phase = _BODY
         self._parser = self._make_parser()
         if length >= 0:
@@ -211,7 +227,7 @@ class Connection(ABC):
         else:
             self._body = EndlessBody(self._limits.body_bytes)
         end = self._body.admit(source, start)
-        if headers.get(b"upgrade") is not None:
+        if is_upgrade:
             # An offer that is not taken up is as if it had not been made; the parsers would stop here, each its way.
             self._advance(UPGRADE_LINE.sub(b"", bytes(source[:start])) + source[start:end])
         else:
@@ -232,6 +248,7 @@ class Connection(ABC):
             raise Refused(400, DISAGREEMENT)
         if body.is_complete:
             self._parser = None
+            self._passed = self._head
             self._finish(body.trailers)
 
     @abstractmethod

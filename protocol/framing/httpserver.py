@@ -64,9 +64,9 @@ _NONE, _OWED, _STREAMING = _Answer.NONE, _Answer.OWED, _Answer.STREAMING
 
 
 @lru_cache(maxsize=64)
-def _encode_one(field: tuple[bytes, bytes]) -> bytes:
-    """Encode the only header of a response: the type of its body, nearly always the same, and never a secret."""
-    return encode_fields((field,))
+def _usual_start(status: int, field: tuple[bytes, bytes]) -> bytes:
+    """Return how a response begins whose only header is the type of its body: nearly always so, and never a secret."""
+    return b"%b%bcontent-length: " % (_status_line(status), encode_fields((field,)))
 
 
 class HTTP11Server(Connection):
@@ -155,8 +155,12 @@ class HTTP11Server(Connection):
         has_body = not has_no_body(status)
         if body and not has_body:
             raise LocalProtocolError(f"a {status} response has no body")
-        fields = _encode_one(headers[0]) if len(headers) == 1 else encode_fields(headers)
         self._is_keeping = self._may_keep(request)
+        if len(headers) == 1 and body and self._is_keeping and request.version == "1.1" and request.method == "POST":
+            self._out.append(b"%b%d\r\n\r\n%b" % (_usual_start(status, headers[0]), len(body), body))
+            self._complete()
+            return
+        fields = encode_fields(headers)
         length = b"content-length: %d\r\n" % len(body or b"") if has_body else b""
         content = body if body and request.method != "HEAD" else b""
         self._out.append(b"%b%b%b%b\r\n%b" % (_status_line(status), fields, length, self._options(request), content))
@@ -255,7 +259,7 @@ class HTTP11Server(Connection):
         self._answer = _OWED
         self._waits_for_continue = request.expects_continue and end == len(source)
         self._events.append(request)
-        return skipped + self._start_body(source, end, request.headers, length)
+        return skipped + self._start_body(source, end, request, length)
 
     def _finish(self, trailers: Headers) -> None:
         self._phase = _ANSWERING

@@ -16,6 +16,7 @@ import sys
 import time
 import uuid
 from http.client import HTTPConnection
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
@@ -29,12 +30,11 @@ DOCUMENT = "https://conformance-test.local/client-metadata.json"
 JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 TYPES = "urn:ietf:params:oauth:token-type"
 MUTATION = sys.argv[2] if len(sys.argv) > 2 and sys.argv[1] == "--mutate" else ""
-KNOWN: set[str] = set()
+KNOWN = sorted(set(re.findall(r'broken\("([^"]+)"\)', Path(__file__).read_text(encoding="utf-8"))))
 
 
 def broken(name: str) -> bool:
     """Tell whether this is the rule to break."""
-    KNOWN.add(name)
     return name == MUTATION
 
 
@@ -51,7 +51,9 @@ class Answer:
     @property
     def json(self) -> dict[str, Any]:
         try:
-            return dict(json.loads(self.body))
+            # An answer may come as a stream, whose last event it is.
+            events = [line[5:] for line in self.body.splitlines() if line.startswith(b"data:") and line[5:].strip()]
+            return dict(json.loads(events[-1] if events else self.body))
         except ValueError:
             return {}
 
@@ -467,6 +469,8 @@ class Client:
 
 
 if __name__ == "__main__":
+    if MUTATION and MUTATION not in KNOWN:
+        sys.exit(f"no fault is named {MUTATION!r}; known: {', '.join(KNOWN)}")
     try:
         Client(sys.argv[-1]).run()
     except Refused as reason:

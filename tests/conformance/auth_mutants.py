@@ -71,6 +71,7 @@ SERVERS = [
     Fault("metadata untold", 207, "auth-metadata", "C"),
     Fault("offline_access", 207, "auth-metadata"),
     Fault("forbidden without a token", 208, "auth-missing-token", "D"),
+    Fault("open to everybody", 208, "auth-missing-token"),
     Fault("no challenge", 208, "auth-missing-token"),
     Fault("open to GET", 208, "auth-missing-token", "D"),
     Fault("any token", 208, "auth-invalid-token", "B"),

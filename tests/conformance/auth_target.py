@@ -1,12 +1,15 @@
-"""A protected MCP server, to judge the judge with: ours behind a gate; `--mutate NAME` breaks one rule of the gate.
+"""A protected MCP server, to judge the judge with: ours behind a gate; each `--mutate NAME` adds one with a fault.
 
-    python auth_target.py --port N --tokens FILE [--mutate NAME]
+    python auth_target.py --tokens FILE [--mutate NAME]...
 
 The file is the one that the judge is given: the gate knows what each of its tokens is.
 """
 
 import argparse
+import asyncio
 import json
+import re
+import socket
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -87,6 +90,8 @@ class Gate:
         if self.broken("any scheme") and scheme:
             scheme = "bearer"
             token = token if token in self.tokens else next(iter(self.tokens))
+        if not scheme and self.broken("open to everybody"):
+            return None
         if not scheme:
             return (403 if self.broken("forbidden without a token") else 401), {"scope": "mcp:read"}
         kind = self.tokens.get(token)
@@ -132,17 +137,29 @@ class Gate:
         await send({"type": "http.response.body", "body": body})
 
 
+async def serve(tokens: dict[str, str], mutations: list[str]) -> None:
+    """Serve the sound one and each of the others, on a port each, and print which is where."""
+    running, places = [], {}
+    for mutation in ["", *mutations]:
+        listening = socket.create_server(("127.0.0.1", 0))
+        places[mutation] = origin = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        gate = Gate(make_server().asgi_app(), tokens, origin, mutation)
+        server = uvicorn.Server(uvicorn.Config(gate, log_level="error", lifespan="off"))
+        running.append(server.serve(sockets=[listening]))
+    print(json.dumps(places), flush=True)
+    await asyncio.gather(*running)
+
+
 def main() -> None:
-    """Serve until interrupted."""
+    """Serve until killed."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--tokens", type=Path, required=True)
-    parser.add_argument("--mutate", default="")
+    known = sorted(set(re.findall(r'broken\("([^"]+)"\)', Path(__file__).read_text(encoding="utf-8"))))
+    parser.add_argument("--mutate", action="append", default=[], choices=known)
     given = parser.parse_args()
     rows = tomllib.loads(given.tokens.read_text())
     tokens = {rows[kind]: kind for kind in GRANTED if kind in rows}
-    gate = Gate(make_server().asgi_app(), tokens, f"http://127.0.0.1:{given.port}", given.mutate)
-    uvicorn.run(gate, host="127.0.0.1", port=given.port, log_level="error")
+    asyncio.run(serve(tokens, given.mutate))
 
 
 if __name__ == "__main__":

@@ -105,6 +105,17 @@ async def test_flags_say_where_to_serve(start: Start) -> None:
     assert await server.exit_status() == 0
 
 
+@pytest.mark.parametrize("flags", [("--transport", "http"), ("--transport", "http", "--workers", "2")])
+async def test_what_was_loaded_before_is_no_concern_of_the_garbage_collector(
+    start: Start, flags: tuple[str, ...]
+) -> None:
+    peer = await Peer.connect(start(*flags, "--port", "0").port)
+    await peer.call("frozen")
+    _, _, body = await peer.response()
+    await peer.close()
+    assert int(json.loads(body)["result"]["content"][0]["text"]) > 10_000
+
+
 async def test_arguments_outrank_the_command_line_which_outranks_the_environment(start: Start) -> None:
     server = start("--host", "localhost", MCP_TRANSPORT="http", MCP_PORT="0", MCP_HOST="203.0.113.1")
     assert await ask(server.port) == "hello"

@@ -3,6 +3,7 @@
 The environment variable `RUN_OPTIONS` (JSON) gives further arguments of `run()`, `SERVER_OPTIONS` those of the server.
 """
 
+import gc
 import json
 import os
 import threading
@@ -34,6 +35,11 @@ def block(seconds: float) -> str:
 @server.tool
 async def whoami() -> int:
     return os.getpid()
+
+
+@server.tool
+async def frozen() -> int:
+    return gc.get_freeze_count()
 
 
 @server.tool

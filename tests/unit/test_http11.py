@@ -125,6 +125,25 @@ def test_a_head_that_repeats_is_known_again(make: Make) -> None:
     assert [type(event) for event in heard(server, large)] == [RequestHead, EndOfRequest]
 
 
+def test_a_parser_is_asked_once_for_a_head_that_repeats(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    server, made = make(), []
+    monkeypatch.setattr(server, "_make_parser", lambda make=server._make_parser: made.append(None) or make())
+    # How many parsers each message takes: one that is cut, chunked, or offers an upgrade, is read by one every time.
+    for text, parsers in (
+        ([POST], 1), ([POST], 0), ([POST], 0), ([POST[:-1], POST[-1:]], 1), ([POST], 0), ([GET], 1), ([GET], 0),
+        ([POST], 1), ([CHUNKED + b"2\r\n{}\r\n0\r\n\r\n"], 1), ([CHUNKED + b"2\r\n{}\r\n0\r\n\r\n"], 1),
+        ([request(b"Host: h", b"Upgrade: x")], 1), ([request(b"Host: h", b"Upgrade: x")], 1),
+    ):  # fmt: skip
+        made.clear()
+        events = heard(server, *text)
+        assert len(made) == parsers, text
+        assert [event for event in events if isinstance(event, Data)] == (
+            [Data(b"{}")] if b"{}" in text[0] or len(text) > 1 else []
+        )
+        assert events[-1] == EndOfRequest() and isinstance(events[0], RequestHead)
+        server.send_response(200)
+
+
 def test_a_target_may_be_absolute_and_means_the_same(make: Make) -> None:
     events = heard(make(), request(b"Host: H:80", line=b"GET http://h:80/mcp?x HTTP/1.1"))
     assert events[0].target == "/mcp?x"
