@@ -201,7 +201,7 @@ class Conversation(ABC):
         self.welcome: dict[str, Any] = {}
         """The result of `initialize` or `server/discover`."""
         self.is_closed = False
-        self.patience = max(timeout, _STARTS_WITHIN)
+        self.patience = max(3 * timeout, _STARTS_WITHIN)
         """Seconds for the first answer of a child, which has to start."""
         self.has_spoken = False
         """The target has said something: it has started."""

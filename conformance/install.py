@@ -15,7 +15,10 @@ from .environments import HOME, ROOT, Unavailable, run_build
 if TYPE_CHECKING:
     from .official import Leg
 
-__all__ = ["Suite", "Unavailable", "install", "install_packages"]
+__all__ = ["REPOSITORY", "Suite", "Unavailable", "install", "install_packages"]
+
+REPOSITORY = ROOT
+"""The folder that this package is imported from."""
 
 _LOCKED = Path(__file__).with_name("npm")
 _OLDEST_NODE = 22

@@ -1,12 +1,8 @@
 """Judging a server inside the process: for the test suites of those who write servers.
 
-    from kailash.testing import assert_conformant
-
-    async def test_my_server_keeps_to_the_specification():
-        await assert_conformant(server)
-
-`server` is anything with `open_memory(peer)`, as a Kailash `MCPServer` has: it is given one end of a pipe, and returns
-the other.
+Users call `kailash.testing.assert_conformant(server)`, which is the function of here; `docs/conformance.md` shows it.
+`server` is anything with `open_memory(peer)`, as a Kailash `MCPServer` has: it is given one end of a pipe, and
+returns the other.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ from .conversations import HttpConversation, PipeConversation, SseConversation, 
 from .dialect import FULL, Conversation, Locked, NoAnswer, NotSpoken
 from .fixture import Fixtures
 from .monitor import ServerMonitor
-from .requirements import Revision
+from .requirements import Revision, revisions
 from .scenario import Skip, Trial
 from .tokens import Tokens
 from .wire import Broken, HttpWire, PipeWire, Tap, Transcript
@@ -252,6 +252,11 @@ class ServerTarget:
                 self.spoken.add((revision.name, transport))
             await made.close()
         return None
+
+    async def speaks_without_header(self, transport: str, timeout: float) -> bool:
+        """Tell whether the target speaks a revision of Streamable HTTP that has no header for its own name."""
+        older = [each for each in revisions().values() if not each.version_header and each.batching]
+        return any([await self.speaks(each, transport, timeout) is None for each in older])
 
     async def fixtures(
         self, given: Fixtures, revision: Revision, transport: str, timeout: float

@@ -13,8 +13,9 @@ from conformance.install import install
 from conformance.known import known_targets, prepare
 from conformance.matrix import Judged, table
 from conformance.official import Leg
-from conformance.requirements import requirements
+from conformance.requirements import requirements, revisions
 from conformance.runner import choose
+from conformance.scenario import load
 
 from .outcomes import NEWEST, outcomes
 
@@ -114,7 +115,8 @@ def test_verdicts_are_compared() -> None:
         "sep-2164-resource-not-found": ("PASS", ""),
         "sep-2640-skills-manifest": ("VACUOUS", ""),
     }
-    ours = [Outcome("ping", "server", NEWEST, "http", [Check(20, Verdict.PASS, "")]),
+    older, rule = list(revisions())[-2], load()["ping"].covers[0]
+    ours = [Outcome("ping", "server", older, "http", [Check(rule, Verdict.PASS, "")]),
             Outcome("missing-resource", "server", NEWEST, "http", [Check(130, Verdict.FAIL, "empty")])]  # fmt: skip
     rows = agreement.compared("server", theirs, ours, "nobody")
     assert [(row.is_equal, row.is_explained) for row in rows] == [(True, True), (False, False), (False, True)]
