@@ -128,7 +128,6 @@ CLIENTS = [
     ClientMutant("texts that are no messages", 225, "C", "websocket", edit=_if("tools/list", lambda m: ["text", m])),
     ClientMutant("gives up in silence", 50, "E", "stdio", edit=lambda m: [] if m.get("method") == "notifications/cancelled" else None),
     ClientMutant("forgets its subscriptions", 55, "E", "stdio", edit=_second("subscriptions/listen", _other_method)),
-    ClientMutant("hears nothing of what changed", 184, "E", "websocket", edit=_second("tools/list", _other_method)),
     ClientMutant("unknown mode is cancelled", 150, "D", edit=lambda m: (m.pop("error"), m.update(result={"action": "cancel"})) and None if (m.get("error") or {}).get("code") == -32602 else None),
     ClientMutant("gives one for another", 176, "E", edit=_report("this is test://one")),
     ClientMutant("keeps what came of inputs", 177, "E", edit=_reads_another([])),
