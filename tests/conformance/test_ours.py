@@ -44,7 +44,7 @@ def test_our_server_keeps_every_rule_in_every_revision(transports: tuple[str, ..
 
 @WIRES
 def test_our_client_keeps_every_rule_in_every_revision(transports: tuple[str, ...]) -> None:
-    options = Options(fixtures=read_fixtures("official"), transports=transports, jobs=2)
+    options = Options(fixtures=read_fixtures("official"), transports=transports, jobs=4)
     outcomes, _ = asyncio.run(judge_client(f"{OURS}.client", options))
     assert not _broken(outcomes)
     assert {o.transport for o in outcomes} == set(transports)
