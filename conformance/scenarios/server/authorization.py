@@ -61,7 +61,7 @@ async def _locked(trial: Trial) -> tuple[HttpConversation, Answer]:
     talk.monitor = ServerMonitor(lambda rule, is_kept, detail, line=None: is_kept)
     answer = await _begin(talk, NOBODY)
     if answer.status != 401 and _tokens(trial).good is None:
-        raise Skip(f"the server demands no authorization: without a token it answers {answer.status}")
+        raise Skip(f"the server demands no tokens; without one it answers {answer.status}")
     return talk, answer
 
 
