@@ -27,12 +27,16 @@ def describe() -> dict[str, str | int | float]:
     }
 
 
+_IDLE = 0.75
+"""The load, averaged over the minute before, that is still no other's: starting a run makes some."""
+
+
 def note(machine: dict[str, str | int | float], peers: dict[str, str]) -> list[str]:
     """Return the lines that say it."""
     lines = [
         f"{machine['cpu']}, {machine['cores']} cores, {machine['kernel']}, {machine['python']}",
         f"load {machine['load']} at the start"
-        + (": others were at work, so these figures are not to be cited" if float(machine["load"]) > 0.5 else ""),
+        + (": others were at work, so these figures are not to be cited" if float(machine["load"]) > _IDLE else ""),
         f"ours {machine['kailash']} with {machine['packages']}",
     ]
     if peers:
