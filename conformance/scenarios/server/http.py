@@ -6,6 +6,7 @@ from typing import Any
 
 from ...dialect import ABSENT
 from ...scenario import Skip, Trial, scenario
+from ...wire import Broken
 
 HTTP = ("http",)
 
@@ -99,7 +100,7 @@ async def oversized_body(trial: Trial) -> None:
     try:
         answer = await talk.post(json.dumps(message).encode(), None)
         answer.close()
-    except Exception as error:  # hanging up on what is too large is an answer too
+    except (Broken, OSError) as error:  # hanging up on what is too large is an answer too
         trial.transcript.add("-", "judge", f"the oversized body: {error!r}")
     talk.monitor.expects_odd = False
     reply = await talk.request("tools/list")
