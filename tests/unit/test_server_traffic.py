@@ -9,6 +9,7 @@ import pytest
 
 from protocol import (
     CallToolParams,
+    CallToolResult,
     Cancelled,
     ClientCapabilities,
     Closed,
@@ -29,6 +30,7 @@ from protocol import (
     Role,
     ServerCapabilities,
     StateSealer,
+    TextContent,
     ToolsCapability,
     Violation,
 )
@@ -473,3 +475,17 @@ def test_a_sealer_needs_real_keys() -> None:
     with pytest.raises(ValueError, match="32 bytes"):
         StateSealer([])
     assert SERVER_CAN.tools
+
+
+# Long texts take another way to the wire
+
+
+@ALL
+@pytest.mark.parametrize("size", [4096, 4097, 100_000])
+def test_a_long_text_arrives_as_a_short_one_does(revision: Revision, size: int) -> None:
+    talk = server(revision)
+    text = ('é"\\\n' * size)[:size]
+    assert talk.say(call(1, revision)) == []
+    talk.engine.send_result(talk.take(Request), CallToolResult(content=[TextContent(text=text)]))
+    (answer,) = talk.hear()
+    assert answer["result"]["content"] == [{"type": "text", "text": text}]
