@@ -1,12 +1,10 @@
 """For the test suites of those who write servers: the judge, inside the process."""
 
-import importlib
 from typing import Any
 
-__all__ = ["assert_conformant"]
+from ._judge import judge_module
 
-_JUDGES = ("kailash.conformance", "conformance")
-"""Where the judge is: beside this module after an install, beside this package in a checkout."""
+__all__ = ["assert_conformant"]
 
 
 async def assert_conformant(server: Any, **options: Any) -> Any:
@@ -22,12 +20,4 @@ async def assert_conformant(server: Any, **options: Any) -> Any:
         AssertionError: it broke a rule, or nothing was tested; the message shows each, with what passed on the wire.
         ValueError: a name that is none.
     """
-    for name in _JUDGES:
-        try:
-            judge = importlib.import_module(f"{name}.memory")
-        except ModuleNotFoundError as error:
-            if error.name != name:
-                raise
-        else:
-            return await judge.assert_conformant(server, **options)
-    raise ImportError("this installation has no judge; reinstall kailash-mcp-engine")
+    return await judge_module("memory").assert_conformant(server, **options)
