@@ -69,10 +69,11 @@ class ClientEngine(Engine):
     """The protocol machine that speaks to one server."""
 
     role = Role.CLIENT
+    profile: ClientProfile
 
     def __init__(self, profile: ClientProfile) -> None:
-        super().__init__(profile.limits)
-        self.profile, self.state = profile, Negotiation.IDLE
+        super().__init__(profile)
+        self._calls, self._renewed, self.state = {}, {}, Negotiation.IDLE
         self.context: Context | None = None
         """What is known of the server once `Ready`."""
         self.speaking: Revision = profile.revisions[-1]
@@ -424,7 +425,7 @@ class ClientEngine(Engine):
 
     def _emit(self, call: Call, params: bytes, deadline: float | None) -> Call:
         if deadline is not None:
-            self._deadlines.arm(call, deadline)
+            self._arm(call, deadline)
         self._emit_request(call, params)
         return call
 
@@ -507,7 +508,7 @@ class ClientEngine(Engine):
         self._calls[subscription.id] = subscription
         self._watches.subscriptions.append(subscription)
         if deadline is not None:
-            self._deadlines.arm(subscription, deadline)
+            self._arm(subscription, deadline)
         self._emit_request(subscription, self._stamped(subscription))
         return subscription
 

@@ -1,9 +1,9 @@
 """Deadlines as data: a heap with lazy deletion, so that arming and disarming cost next to nothing."""
 
 from heapq import heappop, heappush
-from typing import Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
-__all__ = ["DeadlineQueue"]
+__all__ = ["NO_DEADLINES", "DeadlineQueue"]
 
 T = TypeVar("T")
 
@@ -57,3 +57,14 @@ class DeadlineQueue(Generic[T]):
     def _is_armed(self, entry: tuple[float, int, T]) -> bool:
         armed = self._armed.get(id(entry[2]))
         return armed is not None and armed[0] == entry[1]
+
+
+class _NoDeadlines(DeadlineQueue[Any]):
+    __slots__ = ()
+
+    def arm(self, subject: Any, deadline: float) -> None:
+        raise TypeError("this queue is everybody's; make one")
+
+
+NO_DEADLINES: Final = _NoDeadlines()
+"""The queue of whoever never armed a deadline."""

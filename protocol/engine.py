@@ -17,7 +17,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from . import meta, model
-from .deadlines import DeadlineQueue
+from .deadlines import NO_DEADLINES, DeadlineQueue
 from .errors import ErrorCode, ErrorObject, LocalProtocolError
 from .events import (
     Batch,
@@ -68,28 +68,34 @@ class Engine(ABC):
 
     role: Role
 
-    # A request over HTTP may have an engine to itself; what it does not change it need not set.
+    # A request over HTTP may have an engine to itself; what it does not use it need not make.
     principal: str | None = None
     """Who the peer is, as verified by the adapter."""
     closed = False
+    _is_ending = False
+    """The peer sends no more; what it has sent is still answered."""
     _last_id = 0
     _stray_responses = 0
-    _listeners: Mapping[RequestId, Any] = MappingProxyType({})
+    _listeners: dict[RequestId, Any] = MappingProxyType({})  # type: ignore[assignment]
     """Live subscriptions of the peer, where the role has any."""
     _revision: Revision | None = None
     """The revision settled by a handshake on this channel, if there was one."""
     _complaint: ErrorObject | None = None
     """The last error that answered nothing, while nothing was asked."""
+    _calls: dict[RequestId, Call] = MappingProxyType({})  # type: ignore[assignment]
+    """The open calls; in a dictionary of its own once one is made."""
+    _renewed = _calls
+    """By progress token, the open calls whose id is another one by now."""
+    _deadlines: DeadlineQueue[Call | Request] = NO_DEADLINES
+    _announced: set[Any] = frozenset()  # type: ignore[assignment]
+    """The changes that what waits to be sent tells of, where the role tells of any."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, profile: Any) -> None:
+        self.profile = profile
+        self.limits: Limits = profile.limits
         self._events: list[Event] = []
         self._outgoing: list[Outgoing] = []
         self._requests: dict[RequestId, Request] = {}
-        self._calls: dict[RequestId, Call] = {}
-        self._renewed: dict[RequestId, Call] = {}
-        """By progress token, the open calls whose id is another one by now."""
-        self._deadlines: DeadlineQueue[Call | Request] = DeadlineQueue()
 
     # What comes in
 
@@ -97,23 +103,18 @@ class Engine(ABC):
         """Take one whole JSON text; never raises for what the peer sent."""
         if self.closed:
             return
-        message = decode(data, self.limits)
-        if type(message) is Envelope:
-            if message.method is not UNSET and message.id is not UNSET:
-                self._receive_request(message, message.id, message.method, None)
-            else:
-                self._receive_envelope(message, None)
-            return
-        self._receive_other(message, data)
+        self.receive_decoded(decode(data, self.limits), data)
 
     def receive_decoded(self, message: Envelope | Malformed, data: bytes) -> None:
         """Take a message that a binding has decoded already, in order to know where it belongs."""
         if self.closed:
             return
-        if type(message) is Envelope:
-            self._receive_envelope(message, None)
-        else:
+        if type(message) is not Envelope:
             self._receive_other(message, data)
+        elif message.method is not UNSET and message.id is not UNSET:
+            self._receive_request(message, message.id, message.method, None)
+        else:
+            self._receive_envelope(message, None)
 
     def _receive_other(self, message: Envelope | Malformed, data: bytes) -> None:
         """Take what is no single message: a batch, or nothing that can be read."""
@@ -320,6 +321,8 @@ class Engine(ABC):
     def messages_to_send(self) -> list[Outgoing]:
         """Return what is to be sent since the last call, encoded, in order."""
         outgoing, self._outgoing = self._outgoing, []
+        if self._announced:
+            self._announced.clear()
         return outgoing
 
     def send_error(self, request: Request, error: ErrorObject) -> None:
@@ -389,12 +392,12 @@ class Engine(ABC):
     def limit_request(self, request: Request, deadline: float) -> None:
         """Arm a deadline for an inbound request; when it passes, `Expired` is reported."""
         if request.state is _OPEN:
-            self._deadlines.arm(request, deadline)
+            self._arm(request, deadline)
 
     def extend(self, call: Call, deadline: float) -> None:
         """Move the deadline of an open call."""
         if call.is_open:
-            self._deadlines.arm(call, deadline)
+            self._arm(call, deadline)
 
     def cancel(self, call: Call, reason: str | None = None) -> None:
         """Withdraw a call; its answer, should one come, is ignored. A finished call is left alone."""
@@ -488,6 +491,11 @@ class Engine(ABC):
         self._calls[call.id] = call
         return call
 
+    def _arm(self, subject: Call | Request, deadline: float) -> None:
+        if self._deadlines is NO_DEADLINES:
+            self._deadlines = DeadlineQueue()
+        self._deadlines.arm(subject, deadline)
+
     def check_room(self, count: int = 1) -> None:
         """Raise `LocalProtocolError` if so many more calls cannot be made."""
         if self.closed:
@@ -517,7 +525,7 @@ class Engine(ABC):
         if request.state is _OPEN:
             del self._requests[request.id]
             request.state = _ANSWERED
-            if self._deadlines:
+            if self._deadlines is not NO_DEADLINES:
                 self._deadlines.disarm(request)
             return True
         if request.state is RequestState.CANCELLED:
@@ -529,6 +537,12 @@ class Engine(ABC):
             self._outgoing.append(Outgoing(data, request.id, True, code, retry_after=retry_after))
         else:
             self._end_batch_member(request.batch, data)
+        if self._is_ending:
+            self._close_if_done()
+
+    def _close_if_done(self) -> None:
+        if self._is_ending and not self._requests:
+            self._close(None)
 
     def _end_batch_member(self, batch: Batch | None, data: bytes | None) -> None:
         if batch is None:

@@ -118,14 +118,23 @@ def decode(data: bytes, limits: Limits) -> Envelope | Malformed:
         and _is_too_deep(data, depth)
     ):
         return _parse_error(f"nested deeper than {depth} levels")
-    if type(envelope.id) is int and (
-        _is_plain_result(envelope, data) if envelope.method is UNSET else _is_plain_request(envelope, data, limits)
-    ):
-        return envelope
+    request_id, method, params = envelope.id, envelope.method, envelope.params
+    if type(request_id) is int and 0 <= request_id < _USUAL_ID and envelope.jsonrpc == "2.0":
+        # The lengths of the usual members and of what stands between them leave no room for another.
+        if method is not UNSET and params is not UNSET:
+            if size == _BARE_REQUEST + len(str(request_id)) + len(method) + len(params):
+                if len(method) <= limits.method_bytes:
+                    return envelope
+        elif method is UNSET and envelope.result is not UNSET:
+            if size == _BARE_RESULT + len(str(request_id)) + len(envelope.result):
+                return envelope
     return _check(envelope, data, limits)
 
 
 _LONG = 4096
+_USUAL_ID = 10**15
+_BARE_REQUEST = len('{"jsonrpc":"2.0","id":,"method":"","params":}')
+_BARE_RESULT = len('{"jsonrpc":"2.0","id":,"result":}')
 
 
 def _has_many_brackets(data: bytes, depth: int) -> bool:
@@ -140,27 +149,6 @@ def _has_many_brackets(data: bytes, depth: int) -> bool:
                 return True
             at = data.find(bracket, at + 1)
     return False
-
-
-def _is_plain_request(envelope: Envelope, data: bytes, limits: Limits) -> bool:
-    """Tell at once of the usual request that nothing is wrong with it: four members, once each, an id of usual size."""
-    method, params, request_id = envelope.method, envelope.params, envelope.id
-    if params is UNSET or method is UNSET or envelope.jsonrpc != "2.0" or len(method) > limits.method_bytes:
-        return False
-    if not 0 <= request_id < 10**15:  # type: ignore[operator]
-        return False
-    # The lengths of the members and of what stands between them leave no room for another.
-    return len(data) == len('{"jsonrpc":"2.0","id":,"method":"","params":}') + len(str(request_id)) + len(method) + len(
-        params
-    )
-
-
-def _is_plain_result(envelope: Envelope, data: bytes) -> bool:
-    """Tell the same at once of the usual response: three members, once each, an id of usual size."""
-    request_id = envelope.id
-    if envelope.result is UNSET or envelope.jsonrpc != "2.0" or not 0 <= request_id < 10**15:  # type: ignore[operator]
-        return False
-    return len(data) == len('{"jsonrpc":"2.0","id":,"result":}') + len(str(request_id)) + len(envelope.result)
 
 
 def _check(envelope: Envelope, data: bytes, limits: Limits) -> Envelope | Malformed:
@@ -279,6 +267,10 @@ def _is_compact(envelope: Envelope, data: bytes) -> bool:
 
 def is_compact_call(raw: Raw, name: str, arguments: Raw | UnsetType, meta: Raw | UnsetType) -> bool:
     """Tell from its length alone that `tools/call` params hold `name`, `arguments` and `_meta` at most once each."""
+    if arguments is not UNSET and meta is not UNSET:
+        # As nearly every call is written.
+        if len(raw) == len('{"name":"","arguments":,"_meta":}') + len(name) + len(arguments) + len(meta):
+            return True
     least = len('{"name":""}') + len(name)
     spaces = 1
     if arguments is not UNSET:

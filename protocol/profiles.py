@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from msgspec import UNSET, Raw, Struct
+from msgspec import UNSET
 
 from . import meta, model
 from .capabilities import ClientCapabilities, ServerCapabilities, has
@@ -77,28 +77,23 @@ class ServerProfile:
         self.envelopes = {r.name: r for r in self.revisions if r.era is Era.ENVELOPE}
         extra = {spec.name: spec for spec in methods}
         self.methods: Mapping[str, MethodSpec] = {**METHODS, **extra} if extra else METHODS
-        self._decoders = {**DECODERS, **{s.name: model.decoder(s.params).decode for s in extra.values()}}
+        decoders = {**DECODERS, **{s.name: model.decoder(s.params).decode for s in extra.values()}}
+        self.decoders = {name: decode for name, decode in decoders.items() if self.methods[name].is_request}
+        """Decodes the params of each request."""
         self._cache_hints = cache_hints
-        self._callable = {r.name: self._callable_in(r, extra) for r in self.revisions}
+        self.gates = {r.name: self._gates_of(r, extra) for r in self.revisions}
+        """By revision, the requests that a client may make, and the extension that it must have declared for each."""
         self.envelope_era = EnvelopeEra(self)
 
-    def _callable_in(self, revision: Revision, extra: Mapping[str, MethodSpec]) -> dict[str, MethodSpec]:
-        """Return the requests a client may make in a revision, by method: the version and the capability gate."""
+    def _gates_of(self, revision: Revision, extra: Mapping[str, MethodSpec]) -> dict[str, str | None]:
         rows = {}
         for name in revision.methods | extra.keys():
             spec = self.methods[name]
             path = revision.capability_of(name, spec.requires)
             if spec.is_request and spec.sender & Role.CLIENT and (path is None or has(self.capabilities, path)):
-                rows[name] = spec
+                own = revision.requires.get(name)
+                rows[name] = own if own is not None and own.startswith("extensions:") else None
         return rows
-
-    def find(self, revision: Revision, method: str) -> MethodSpec | None:
-        """Return the row of a method that a client may call in a revision."""
-        return self._callable[revision.name].get(method)
-
-    def decode(self, method: str, raw: bytes | Raw) -> Struct:
-        """Decode a method's params."""
-        return self._decoders[method](raw)
 
     def cache_hint(self, method: str) -> tuple[int, str]:
         """Return `(ttlMs, cacheScope)` for results that carry none."""

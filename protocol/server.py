@@ -4,6 +4,7 @@ A request walks one way: decode → era → context → method → capability �
 """
 
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
@@ -83,15 +84,14 @@ class ServerEngine(Engine):
     """The protocol machine that serves one channel, in both eras at once."""
 
     role = Role.SERVER
-    _is_ending = False
+    profile: ServerProfile
     _handshake_era: HandshakeEra | None = None
+    _listeners: dict[RequestId, tuple[Request, SubscriptionFilter]]
+    _announced: set[tuple[RequestId | None, ChangeNotice]]
 
-    def __init__(self, profile: ServerProfile) -> None:
-        super().__init__(profile.limits)
-        self.profile = profile
-        self._envelope = profile.envelope_era
-        self._listeners: dict[RequestId, tuple[Request, SubscriptionFilter]] = {}
-        self._announced: set[tuple[RequestId | None, ChangeNotice]] = set()
+    @property
+    def _envelope(self) -> EnvelopeEra:
+        return self.profile.envelope_era
 
     @property
     def _handshake(self) -> HandshakeEra:
@@ -106,21 +106,21 @@ class ServerEngine(Engine):
             batch.pending += 1
         profile = self.profile
         raw = _NO_PARAMS if envelope.params is UNSET else envelope.params
-        spec = profile.methods.get(method)
+        decode = profile.decoders.get(method)
         params: Any = None
         fault: str | None = None
         request_meta = _NO_META
         known = None
         try:
-            if spec is not None and spec.is_request:
-                params = profile.decode(method, raw)
+            if decode is not None:
+                params = decode(raw)
         except DECODE_ERRORS as error:
             fault = str(error)
         context: Context | ErrorObject | None = None
         try:
             raw_meta = (_decode_params(raw) if params is None else params).meta
             if raw_meta is not UNSET:
-                known = self._envelope.known.get(bytes(raw_meta))
+                known = profile.envelope_era.known.get(bytes(raw_meta))
                 if known is None:
                     request_meta = _decode_meta(raw_meta)
                 else:
@@ -189,22 +189,29 @@ class ServerEngine(Engine):
         if request_id in self._requests:
             # "MUST NOT have been previously used by the requestor" — basic#requests; the first goes on undisturbed.
             return ErrorObject(ErrorCode.INVALID_REQUEST, "Invalid request: id is in use")
-        if self.profile.find(context.revision, method) is None:
+        gates = self.profile.gates[context.revision.name]
+        if method not in gates:
             return ErrorObject(ErrorCode.METHOD_NOT_FOUND, "Method not found")
-        if context.revision.requires:
-            path = context.revision.requires.get(method)
-            if path is not None and path.startswith("extensions:"):
-                # What an extension adds exists only between peers that both declared it — basic/versioning#extensions
-                refusal = _undeclared(context, path)
-                if refusal is not None:
-                    return refusal
+        extension = gates[method]
+        if extension is not None:
+            # What an extension adds exists only between peers that both declared it — basic/versioning#extensions
+            refusal = _undeclared(context, extension)
+            if refusal is not None:
+                return refusal
         if fault is None:
             fault = self._fault_of(raw, params, request_meta, is_new_meta)
         if fault is not None:
             return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {fault}")
-        if self.in_flight >= self.limits.requests and method not in _BUILT_IN:
+        if len(self._requests) >= self.limits.requests <= self.in_flight and method not in _BUILT_IN:
             data = {"retryable": True, "limit": self.limits.requests}
             return ErrorObject(ErrorCode.OVERLOADED, "Too many requests in flight", data)
+        return self.check_arguments(params) if self.mirrors else None
+
+    mirrors: Mapping[str, Any] = MappingProxyType({})
+    """What a transport tells of the arguments of some tools beside the body, by tool; HTTP has headers for that."""
+
+    def check_arguments(self, params: Any) -> ErrorObject | None:
+        """Compare the arguments of a call with what its transport says of them."""
         return None
 
     def _fault_of(self, raw: Raw, params: Any, request_meta: RequestMeta, is_new_meta: bool) -> str | None:
@@ -248,7 +255,8 @@ class ServerEngine(Engine):
         return True
 
     def _cancel_request(self, request: Request, reason: str | None) -> None:
-        self._listeners.pop(request.id, None)
+        if request.is_listen:
+            del self._listeners[request.id]
         super()._cancel_request(request, reason)
         # Questions asked on behalf of a withdrawn request have no one left to hear the answer.
         for call in [call for call in self._calls.values() if call.related_to == request.id]:
@@ -266,16 +274,7 @@ class ServerEngine(Engine):
         self.end_subscriptions()
         self._close_if_done()
 
-    def _close_if_done(self) -> None:
-        if self._is_ending and not self._requests:
-            self._close(None)
-
     # What goes out
-
-    def _reply(self, request: Request, data: bytes, code: int | None = None, retry_after: float | None = None) -> None:
-        super()._reply(request, data, code, retry_after)
-        if self._is_ending:
-            self._close_if_done()
 
     def _era_of(self, context: Context) -> HandshakeEra | EnvelopeEra:
         return self._envelope if context.revision.era is _ENVELOPE else self._handshake
@@ -295,7 +294,7 @@ class ServerEngine(Engine):
         if request.state is not _OPEN:
             self._take(request)
             return
-        era = self._envelope if request.context.revision.era is _ENVELOPE else self._handshake
+        era = self.profile.envelope_era if request.context.revision.era is _ENVELOPE else self._handshake
         data = encode_result(request.id, era.seal(request, result))
         self._take(request)
         self._reply(request, data)
@@ -468,9 +467,11 @@ class ServerEngine(Engine):
 
     def call_peer(self, method: str, body: bytes, *, related_to: RequestId | None, deadline: float | None) -> Call:
         """Send a request to the client."""
+        if not self._calls:
+            self._calls = {}
         call = self._new_call(method, body, related_to=related_to)
         if deadline is not None:
-            self._deadlines.arm(call, deadline)
+            self._arm(call, deadline)
         self._emit_request(call, b"" if body == b"{}" else body)
         return call
 
@@ -494,14 +495,10 @@ class ServerEngine(Engine):
         """Send a change notification, unless the same one is still waiting to be sent."""
         stream = None if related_to is None else related_to.id
         if (stream, notice) not in self._announced:
+            if not self._announced:
+                self._announced = set()
             self._announced.add((stream, notice))
             self._outgoing.append(Outgoing(encode_notification(method, body), stream))
-
-    def messages_to_send(self) -> list[Outgoing]:
-        """Return what is to be sent since the last call, encoded, in order."""
-        if self._announced:
-            self._announced.clear()
-        return super().messages_to_send()
 
     # Built-in answers
 
@@ -577,6 +574,8 @@ class ServerEngine(Engine):
             holder = Holder(request.principal, Dialect.EXTENSION)
             honoured.task_ids = [task_id for task_id in honoured.task_ids if known.knows(task_id, holder)]
         request.is_listen = True
+        if not self._listeners:
+            self._listeners = {}
         self._listeners[request.id] = (request, honoured)
         # "MUST send notifications/subscriptions/acknowledged as the first message" — basic/patterns/subscriptions
         tag = Raw(model.encode({meta.SUBSCRIPTION_ID: request.id}))
@@ -585,7 +584,7 @@ class ServerEngine(Engine):
 
     def _close(self, error: ErrorObject | None) -> None:
         super()._close(error)
-        self._listeners.clear()
+        self._listeners = {}
 
 
 _BUILT_IN: dict[str, Callable[[ServerEngine, Request], None]] = {

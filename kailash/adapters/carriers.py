@@ -104,20 +104,28 @@ class EngineChannel:
     Args:
         carriers: what writes.
         owner: the exchange, or the session, that the engine belongs to.
-        after_flush: called when everything was written that there was to write.
+
+    `after_flush`, where it is set, is called when everything was written that there was to write.
     """
 
-    __slots__ = ("_carriers", "_is_scheduled", "_told", "after_flush", "loop", "now", "owner", "peer_ended")
+    # A request over HTTP may have one to itself; what it does not change it need not set.
+    after_flush: Callable[[], None] | None = None
+    peer_ended = False
+    _is_scheduled = False
+    _told = 0
 
-    def __init__(self, carriers: Carriers, owner: Owner, *, after_flush: Callable[[], None] | None = None) -> None:
-        self.after_flush = after_flush
+    def __init__(self, carriers: Carriers, owner: Owner) -> None:
         self._carriers = carriers
-        self._is_scheduled = False
-        self._told = 0
         self.owner: Any = owner
-        self.loop = carriers.loop
-        self.now = carriers.loop.now
-        self.peer_ended = False
+
+    @property
+    def loop(self) -> Loop:
+        """The loop that serves."""
+        return self._carriers.loop
+
+    def now(self) -> float:
+        """Return the loop's time."""
+        return self._carriers.loop.now()
 
     def flush(self) -> None:
         """Write what the engine has to say."""

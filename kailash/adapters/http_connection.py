@@ -48,9 +48,9 @@ class HTTPConnection(asyncio.Protocol):
 
     __slots__ = (
         "_admission", "_arrival", "_body", "_caller", "_codec", "_departure", "_due", "_endpoint", "_exchange",
-        "_head", "_held", "_http", "_is_body_due", "_is_busy", "_is_complete", "_is_cut", "_is_lost", "_is_paused",
-        "_is_turned_away", "_is_unread", "_lingered", "_now", "_out", "_passed", "_pending", "_pieces", "_queued",
-        "_read", "_relay", "_timer", "_timer_at", "_transport", "_unsent", "_waiters",
+        "_head", "_held", "_http", "_is_busy", "_is_complete", "_is_cut", "_is_lost",
+        "_is_paused", "_is_turned_away", "_is_unread", "_lingered", "_now", "_out", "_passed", "_pending", "_pieces",
+        "_queued", "_read", "_relay", "_timed", "_timer", "_timer_at", "_transport", "_unsent", "_waiters",
     )  # fmt: skip
 
     def __init__(self, http: HTTPServer, read: bytes = b"") -> None:
@@ -73,7 +73,8 @@ class HTTPConnection(asyncio.Protocol):
         self._is_complete = False
         """The request was read to its end while that lasted."""
         self._body: list[bytes] = []
-        self._is_body_due = False
+        self._timed: Phase | None = None
+        """The part of a request whose deadline is set; what comes of it moves nothing."""
         self._passed: RequestHead | None = None
         """The last head that was let pass."""
         self._exchange: Exchange | None = None
@@ -147,9 +148,9 @@ class HTTPConnection(asyncio.Protocol):
                 self._transport.abort()
             return
         codec = self._codec
-        was_idle = codec.is_idle
         codec.receive_data(data)
-        if was_idle and codec.phase is _HEAD:
+        if codec.phase is _HEAD and self._timed is None:
+            self._timed = _HEAD
             self._wait(self._http.timeouts.head)
         self._advance()
 
@@ -226,15 +227,15 @@ class HTTPConnection(asyncio.Protocol):
         try:
             while events:
                 for event in events:
-                    if type(event) is Data:
+                    if type(event) is RequestHead:
+                        self._is_cut, self._timed = True, None
+                        self._begin(event)
+                    elif type(event) is Data:
                         if self._head is not None:
                             self._body.append(event.data)
                     elif type(event) is EndOfRequest:
-                        self._is_cut = self._is_body_due = False
+                        self._is_cut, self._timed = False, None
                         self._receive()
-                    elif type(event) is RequestHead:
-                        self._is_cut = True
-                        self._begin(event)
                     elif type(event) is Upgraded:
                         self._depart(event.trailing)
                         return
@@ -250,19 +251,14 @@ class HTTPConnection(asyncio.Protocol):
                         break
         finally:
             self._is_busy = False
-        if self._is_cut and codec.phase is _BODY:
-            self._wait_for_body()
+        if self._is_cut and codec.phase is _BODY and self._timed is None:
+            self._timed = _BODY
+            self._wait(self._http.timeouts.body)
         self._send()
 
     def _is_ahead(self) -> bool:
         """Tell whether the peer must read more before more is said."""
         return self._is_paused or self._queued > self._http.options.high_bytes
-
-    def _wait_for_body(self) -> None:
-        """Set the deadline of a body once; what comes of it moves nothing."""
-        if not self._is_body_due:
-            self._is_body_due = True
-            self._wait(self._http.timeouts.body)
 
     def _begin(self, head: RequestHead) -> None:
         if self._http.is_draining:
@@ -343,11 +339,11 @@ class HTTPConnection(asyncio.Protocol):
             self._departure = Succession(http, self, found, caller)
             self._codec.upgrade(found.headers)
             return
-        self._exchange = found
         http.take(found, caller)
-        # What was answered at once was never attached to anything.
+        # What was answered at once is never attached to anything.
         parts = found.data_to_send()
         if found.is_live:
+            self._exchange = found
             http.carriers.attach(found, self)
             self._wait_for_exchange()
         if parts:
@@ -434,10 +430,11 @@ class HTTPConnection(asyncio.Protocol):
 
     def _let_go(self) -> None:
         """Be done with a request."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            self._http.carriers.detach(exchange)
-        self._wait(self._http.timeouts.idle)
+        if self._exchange is not None:
+            self._http.carriers.detach(self._exchange)
+            self._exchange = None
+        if not self._is_paused:
+            self._set_due(self._http.timeouts.idle)
 
     def _send(self) -> None:
         """Have written what there is to write, and see what comes next."""
@@ -447,6 +444,8 @@ class HTTPConnection(asyncio.Protocol):
             if not self._out:
                 self._http.write_soon(self)
             self._out += data
+        if codec.phase is _HEAD and not self._is_paused and not self._is_unread:
+            return  # as after nearly every answer
         if codec.should_close and not self._held:
             if self._exchange is None:
                 self._close()

@@ -26,10 +26,11 @@ def _unknown(what: str) -> RequestError:
 
 
 def _call_tool(session: "ServerSession", request: Request) -> Any:
-    entry = session.registry.tools.get(request.params.name)
+    entry = session.server.registry.tools.get(request.params.name)
     if entry is None:
         raise _unknown(f"unknown tool {request.params.name!r}")
-    session.authorise(request, entry)
+    if entry.policy.required_permissions:
+        session.authorise(request, entry)
     if entry.task is not None or request.params.task is not UNSET:
         return session.server.tasks.decide(session, request, entry)
     return entry

@@ -46,6 +46,7 @@ from .tools import ToolEntry, failed_call, wire_error
 if TYPE_CHECKING:
     from protocol.http.session import Session
 
+    from .registry import Registry
     from .server import MCPServer
 
 __all__ = ["Home", "ServerSession"]
@@ -82,10 +83,12 @@ class ServerSession:
         home: shared with other sessions; default one of its own.
     """
 
-    __slots__ = (
-        "_born", "_dispatcher", "_passages", "_pool", "_running", "_waiting", "channel", "engine", "identity",
-        "registry", "server", "streams", "thread", "token", "transport",
-    )  # fmt: skip
+    # A request over HTTP may have one to itself; what it does not change it need not set.
+    channel: Any = None
+    """A `Channel`, or what stands for one behind HTTP; set before anything is read."""
+    streams: "Session | None" = None
+    """The HTTP session whose requests these are, if they are."""
+    _began = 0.0
 
     def __init__(
         self,
@@ -97,27 +100,37 @@ class ServerSession:
         home: Home | None = None,
     ) -> None:
         self.server = server
-        self.registry = server.registry
         self.engine = engine
         self.identity = identity
         self.transport = transport
-        self.channel: Any = None
-        """A `Channel`, or what stands for one behind HTTP; set before anything is read."""
-        self.streams: Session | None = None
-        """The HTTP session whose requests these are, if they are."""
-        home = Home(server) if home is None else home
-        self.thread = home.thread
-        self.token = home.token
-        self._dispatcher = home.dispatcher
-        self._pool = home.pool
+        self._home = Home(server) if home is None else home
         self._running: dict[Request, tuple[Any, Context, Entry | None]] = {}
         self._passages: dict[Request, Passage] = {}
         self._waiting: dict[Call, Any] = {}
-        self._born = time.monotonic()
+
+    @property
+    def thread(self) -> int:
+        """The thread of the loop that serves."""
+        return self._home.thread
+
+    @property
+    def token(self) -> Any:
+        """What other threads call into that loop with."""
+        return self._home.token
+
+    @property
+    def registry(self) -> "Registry":
+        """What is served."""
+        return self.server.registry
 
     def attach(self, channel: Channel) -> None:
         """Take the connection's channel."""
         self.channel = channel
+        self.begin()
+
+    def begin(self) -> None:
+        """Be one of the server's sessions from now on."""
+        self._began = time.monotonic()
         self.server.sessions.add(self)
 
     def call_soon_threadsafe(self, act: Any) -> None:
@@ -179,12 +192,12 @@ class ServerSession:
         self.on_events(self.engine.events_received())
         tracing = self.server.policies.tracing
         if tracing is not None and self.is_lasting and self in self.server.sessions:
-            tracing.session_ended(time.monotonic() - self._born, transport=self.transport)
+            tracing.session_ended(time.monotonic() - self._began, transport=self.transport)
         self.server.sessions.discard(self)
 
     async def aclose(self) -> None:
         """Wait for cancelled handlers to end."""
-        await self._dispatcher.aclose()
+        await self._home.dispatcher.aclose()
 
     @property
     def is_busy(self) -> bool:
@@ -286,7 +299,8 @@ class ServerSession:
             self._run_inline(request, entry, context, span)
             return
         if entry.mode is _TASK:
-            self._running[request] = (self._dispatcher.spawn(self._run_task, request, entry, context), context, entry)
+            handle = self._home.dispatcher.spawn(self._run_task, request, entry, context)
+            self._running[request] = (handle, context, entry)
         else:
             self._run_thread(request, entry, context)
 
@@ -322,7 +336,7 @@ class ServerSession:
     def _run_thread(self, request: Request, entry: Entry, context: Context) -> None:
         try:
             kwargs = entry.bind(request)
-            self._pool.submit(
+            self._home.pool.submit(
                 lambda: _in_thread(entry, kwargs, context),
                 lambda value, error: self._finish_thread(request, entry, context, value, error),
             )
@@ -485,7 +499,7 @@ class ServerSession:
 
     def spawn(self, async_fn: Callable[..., Any], *args: Any) -> None:
         """Run something that waits, in a task of its own."""
-        self._dispatcher.spawn(async_fn, *args)
+        self._home.dispatcher.spawn(async_fn, *args)
 
     def post(self, act: Callable[[], Any]) -> None:
         """Run something in the loop's thread: now, if this is it."""

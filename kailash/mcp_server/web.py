@@ -49,6 +49,9 @@ class WebRuntime:
         """
         engine = exchange.engine
         session = self._sessions.get(engine)
+        if session is None and type(exchange) is SingleExchange:
+            self._take_single(exchange, caller)
+            return
         is_new = session is None
         if session is None:
             session = self._make(exchange, caller)
@@ -60,30 +63,41 @@ class WebRuntime:
         ready = exchange.flush(self._now())
         if ready and (len(ready) > 1 or ready[0] is not exchange):
             self._carriers.carry(each for each in ready if each is not exchange)
-        if engine.closed or not (exchange.is_live or type(exchange) is not SingleExchange):
+        is_single = type(exchange) is SingleExchange
+        if engine.closed or (is_single and not exchange.is_live):
             if not is_new:
                 self._end(engine, session)
         elif is_new:
-            self._sessions[engine] = session
-            self._server.sessions.add(session)
-            if type(exchange) is SingleExchange:
-                # Its answer is carried without a word to us.
-                session.channel.after_flush = partial(self._settle, exchange)
-        if session.is_busy and type(exchange) is not SingleExchange:
+            self._keep(engine, session)
+        if session.is_busy and not is_single:
             self._arm(session.channel.owner)
 
+    def _take_single(self, exchange: SingleExchange, caller: Identity | None) -> None:
+        """Take a request that comes with an engine of its own; most are answered before this returns."""
+        engine = exchange.engine
+        session = ServerSession(self._server, engine, caller or ANYONE, transport="http", home=self._home)
+        session.channel = channel = EngineChannel(self._carriers, exchange)
+        events = exchange.events_received()
+        if events:
+            session.on_events(events)
+        exchange.flush(self._now())
+        if exchange.is_live and not engine.closed:
+            self._keep(engine, session)
+            # Its answer is carried without a word to us.
+            channel.after_flush = partial(self._settle, exchange)
+
+    def _keep(self, engine: ServerEngine, session: ServerSession) -> None:
+        self._sessions[engine] = session
+        session.begin()
+
     def _make(self, exchange: Exchange, caller: Identity | None) -> ServerSession:
-        is_single = type(exchange) is SingleExchange
-        # The base of exchanges is abstract, and a look at such a class takes its time.
-        is_sse = not is_single and isinstance(exchange, SSEExchange)
+        is_sse = isinstance(exchange, SSEExchange)
         transport = "sse" if is_sse else "http"
         session = ServerSession(self._server, exchange.engine, caller or ANYONE, transport=transport, home=self._home)
-        if is_single:
-            session.channel = EngineChannel(self._carriers, exchange)
-            return session
         owner: Any = exchange if is_sse else getattr(exchange, "session", exchange)
         # Several exchanges feed this engine, so that none of them can wait for its deadlines.
-        session.channel = EngineChannel(self._carriers, owner, after_flush=partial(self._arm, owner))
+        session.channel = channel = EngineChannel(self._carriers, owner)
+        channel.after_flush = partial(self._arm, owner)
         if isinstance(owner, Session):
             session.streams = owner
         return session

@@ -128,7 +128,7 @@ class HeadReader:
         is_server: the heads are those of requests.
     """
 
-    __slots__ = ("_is_server", "_known", "_known_response", "_limits", "_longest_line", "_pattern", "_scanned")
+    __slots__ = ("_is_server", "_known_response", "_limits", "_longest_line", "_pattern", "_scanned", "known")
 
     def __init__(self, limits: HTTPLimits, *, is_server: bool) -> None:
         self._limits = limits
@@ -137,7 +137,8 @@ class HeadReader:
         longest = limits.target_bytes + _LINE_EXTRA if is_server else limits.head_bytes
         self._longest_line = min(longest, limits.head_bytes)
         self._scanned = 0
-        self._known: tuple[bytes, tuple[RequestHead, int, int]] | None = None
+        self.known: tuple[bytes, tuple[RequestHead, int, int], bool] | None = None
+        """The last head as it came, what it said, and that the answer to it need say nothing of the connection."""
         self._known_response: tuple[bytes, tuple[ResponseHead, int, int]] | None = None
 
     def _find(self, source: bytes | bytearray) -> re.Match[bytes] | None:
@@ -202,14 +203,18 @@ class HeadReader:
             Refused: no head can come of this any more, it contradicts itself, or asks for what is not served.
         """
         # Clients repeat themselves: more often than not the head is that of the request before, byte by byte.
-        known = self._known
+        known = self.known
         if known is not None and not self._scanned and source.startswith(known[0]):
             return known[1]
         head = self._find(source)
         if head is None:
             return None
-        found = (*self._understand_request(head), head.end())
-        self._known = (head.group(), found) if head.end() <= _WORTH_KNOWING else None
+        request, length = self._understand_request(head)
+        found = (request, length, head.end())
+        self.known = None
+        if head.end() <= _WORTH_KNOWING:
+            is_plain = request.version == "1.1" and request.keep_alive and not request.expects_continue
+            self.known = (head.group(), found, is_plain and request.method == "POST" and length > 0)
         return found
 
     def _understand_request(self, head: re.Match[bytes]) -> tuple[RequestHead, int]:

@@ -66,6 +66,8 @@ _NONE, _OWED, _STREAMING = _Answer.NONE, _Answer.OWED, _Answer.STREAMING
 @lru_cache(maxsize=64)
 def _usual_start(status: int, field: tuple[bytes, bytes]) -> bytes:
     """Return how a response begins whose only header is the type of its body: nearly always so, and never a secret."""
+    if has_no_body(status):
+        raise LocalProtocolError(f"a {status} response has no body")
     return b"%b%bcontent-length: " % (_status_line(status), encode_fields((field,)))
 
 
@@ -82,6 +84,7 @@ class HTTP11Server(Connection):
         "_at_eof",
         "_is_draining",
         "_is_keeping",
+        "_is_usual",
         "_may_skip_line",
         "_request",
         "_waits_for_continue",
@@ -94,6 +97,8 @@ class HTTP11Server(Connection):
         self._at_eof = False
         self._is_draining = False
         self._is_keeping = False
+        self._is_usual = False
+        """The request at hand came whole, with a usual head that came before."""
         self._may_skip_line = True
         self._waits_for_continue = False
 
@@ -124,8 +129,23 @@ class HTTP11Server(Connection):
                 self._is_draining = True
         elif self._phase is _UPGRADED:
             raise LocalProtocolError("the connection was handed over")
-        elif self._phase is not _CLOSED:
+        elif self._phase is not _CLOSED and not self._take_usual(data):
             self._take(data)
+
+    def _take_usual(self, data: bytes) -> bool:
+        """Take a request that comes whole and whose head is that of the one before it; tell whether this was one."""
+        known = self._heads.known
+        if known is None or not known[2] or self._buffer or self._phase is not _HEAD or not data.startswith(known[0]):
+            return False
+        request, length, end = known[1]
+        if request is not self._passed or len(data) != end + length:
+            return False
+        self._request = request
+        self._answer = _OWED
+        self._phase = _ANSWERING
+        self._is_usual = True
+        self._events += (request, Data(data[end:]), _END_OF_REQUEST)
+        return True
 
     def receive_eof(self) -> None:
         """Take the end of what the peer sends; requests that came whole are answered still."""
@@ -151,15 +171,16 @@ class HTTP11Server(Connection):
         """
         if self._is_over():
             return
+        if self._is_usual and self._answer is _OWED and body and len(headers) == 1 and not self._is_draining:
+            self._is_usual, self._is_keeping = False, True
+            self._out.append(b"%b%d\r\n\r\n%b" % (_usual_start(status, headers[0]), len(body), body))
+            self._complete()
+            return
         request = self._owed()
         has_body = not has_no_body(status)
         if body and not has_body:
             raise LocalProtocolError(f"a {status} response has no body")
         self._is_keeping = self._may_keep(request)
-        if len(headers) == 1 and body and self._is_keeping and request.version == "1.1" and request.method == "POST":
-            self._out.append(b"%b%d\r\n\r\n%b" % (_usual_start(status, headers[0]), len(body), body))
-            self._complete()
-            return
         fields = encode_fields(headers)
         length = b"content-length: %d\r\n" % len(body or b"") if has_body else b""
         content = body if body and request.method != "HEAD" else b""
@@ -291,7 +312,7 @@ class HTTP11Server(Connection):
         """Turn to the next request, if there is to be one."""
         self._answer = _NONE
         self._request = None
-        self._waits_for_continue = False
+        self._waits_for_continue = self._is_usual = False
         if not self._is_keeping or self._is_draining:
             self._close()
             return
@@ -299,7 +320,8 @@ class HTTP11Server(Connection):
         self._may_skip_line = True
         if self._buffer:
             del self._buffer[: self._read(self._buffer)]
-        self._settle()
+        if self._at_eof:
+            self._settle()
 
     def _settle(self) -> None:
         """Close where the end of the stream, or draining, leaves nothing to do."""

@@ -240,8 +240,8 @@ class StreamableHTTPEndpoint:
                 seat = (self._listens if is_listen else self._requests).take(principal)
                 if seat is None:
                     return self._busy(message.id, "subscriptions" if is_listen else "requests in flight")
-        engine = HTTPServerEngine(self.profile, head.headers, self._mirrors)
-        engine.principal = principal
+        engine = HTTPServerEngine(self.profile)
+        engine.headers, engine.mirrors, engine.principal = head.headers, self._mirrors, principal
         return SingleExchange(engine, message, body, now=now, options=self.options.stream, headers=headers, seat=seat)
 
     # The handshake era

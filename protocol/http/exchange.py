@@ -48,6 +48,8 @@ __all__ = [
 class State(Enum):
     """Where the answer to an HTTP request stands."""
 
+    __hash__ = object.__hash__  # there is one of each; Enum's own is written in Python
+
     OPEN = "open"
     """Nothing was written yet."""
     STREAMING = "streaming"
@@ -62,6 +64,8 @@ class State(Enum):
 
 class Move(Enum):
     """What moves an exchange."""
+
+    __hash__ = object.__hash__
 
     MESSAGE = "a message that is not the response, or the commit deadline"
     FINAL = "the response"
@@ -134,17 +138,19 @@ class Exchange(ABC):
 
     engine: ServerEngine
 
+    # Most exchanges are answered at once; what they do not change they need not set.
+    state = _OPEN
+    _is_quiet = True
+    _is_held = False
+    _looked: float | None = None
+    """When a deadline passed last."""
+
     def __init__(self, now: float, options: StreamOptions, headers: list[Header]) -> None:
-        self.state = _OPEN
         self.headers = headers
         """Sent with the head, whatever it will be."""
         self._options = options
+        self._born = now
         self._parts: list[Part] = []
-        self._is_quiet = True
-        self._is_held = False
-        self._commit_at = None if options.commit_after is None else now + options.commit_after
-        self._deadline = self._commit_at
-        self._await_silence(now)
 
     @abstractmethod
     def events_received(self) -> list[Event]:
@@ -193,26 +199,32 @@ class Exchange(ABC):
 
     def next_deadline(self) -> float | None:
         """Return when silence becomes too long, absolute on the caller's clock."""
-        return self._deadline if self.is_live and not self._is_held else None
+        if not self.is_live or self._is_held:
+            return None
+        # Also while there is no stream yet: it may begin before the next deadline.
+        silence, commit = self._options.keep_alive, self._commit_at
+        if silence is None:
+            return commit
+        at = silence + (self._born if self._looked is None else self._looked)
+        return at if commit is None else min(at, commit)
+
+    @property
+    def _commit_at(self) -> float | None:
+        after = self._options.commit_after
+        return self._born + after if after is not None and self.state is _OPEN else None
 
     def handle_deadline(self, now: float) -> None:
         """Break a silence that lasted too long: with the head of an event stream, or with a comment in it."""
-        if not self.is_live or self._is_held or self._deadline is None or now < self._deadline:
+        deadline, commit = Exchange.next_deadline(self), self._commit_at
+        if deadline is None or now < deadline:
             return
         if self.state is _STREAMING:
             if self._is_quiet:
                 self._parts.append(encode_comment())
-        elif self._commit_at is not None and now >= self._commit_at:
+        elif commit is not None and now >= commit:
             self.open()
         self._is_quiet = True
-        self._deadline = self._commit_at if self.state is _OPEN else None
-        self._await_silence(now)
-
-    def _await_silence(self, now: float) -> None:
-        silence = self._options.keep_alive
-        # Also while there is no stream yet: it may begin before the next deadline.
-        if silence is not None and (self._deadline is None or now + silence < self._deadline):
-            self._deadline = now + silence
+        self._looked = now
 
     # For what decides what is written
 
@@ -276,6 +288,8 @@ class SingleExchange(Exchange):
         seat: what the request takes up until it has ended, if it is counted.
     """
 
+    _events: list[Event] | None = None
+
     def __init__(
         self,
         engine: ServerEngine,
@@ -290,7 +304,6 @@ class SingleExchange(Exchange):
         super().__init__(now, options, headers)
         self.engine = engine
         self._seat = seat
-        self._events: list[Event] = []
         engine.receive_decoded(message, body)
         outgoing = engine.messages_to_send()
         if outgoing:
@@ -302,9 +315,9 @@ class SingleExchange(Exchange):
 
     def events_received(self) -> list[Event]:
         """Return what happened at the engine since the last call, in order."""
-        if not self._events:
+        if self._events is None:
             return self.engine.events_received()
-        events, self._events = self._events, []
+        events, self._events = self._events, None
         return events + self.engine.events_received()
 
     def flush(self, now: float) -> list[Exchange]:
@@ -319,7 +332,8 @@ class SingleExchange(Exchange):
     def _carry(self, messages: list[Outgoing], source: Source) -> None:
         for message in messages:
             if self.state is _OPEN and message.final:
-                status = status_of(message.code, Era.ENVELOPE, source, self._options.statuses)
+                code = message.code
+                status = 200 if code is None else status_of(code, Era.ENVELOPE, source, self._options.statuses)
                 self.answer(status, message.data, message.retry_after)
             elif self.is_live:
                 if self.state is _OPEN:

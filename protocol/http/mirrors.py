@@ -9,16 +9,15 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
-from msgspec import UNSET, Raw
+from msgspec import UNSET
 
 from ..eras import EnvelopeEra
 from ..errors import ErrorCode, ErrorObject
 from ..events import Context
-from ..framing.headers import DuplicateHeader, Headers, MirroredHeader, compare_param, decode_value, trim
-from ..jsonrpc import DECODE_ERRORS, RequestId
+from ..framing.headers import NO_HEADERS, DuplicateHeader, Headers, MirroredHeader, compare_param, decode_value, trim
+from ..jsonrpc import DECODE_ERRORS
 from ..meta import RequestMeta
 from ..params import CallToolParams
-from ..profiles import ServerProfile
 from ..server import ServerEngine
 
 __all__ = ["HTTPServerEngine", "Mirrors", "ToolMirrors"]
@@ -60,18 +59,11 @@ def _read_plain(headers: Headers) -> tuple[str | None, str | None, str | None]:
 
 
 class HTTPServerEngine(ServerEngine):
-    """The engine of one POST of the envelope era.
+    """The engine of one POST of the envelope era."""
 
-    Args:
-        profile: what the server is.
-        headers: those of the request.
-        mirrors: the arguments that tools want mirrored.
-    """
-
-    def __init__(self, profile: ServerProfile, headers: Headers, mirrors: Mirrors) -> None:
-        super().__init__(profile)
-        self._headers = headers
-        self._mirrors = mirrors
+    headers: Headers = NO_HEADERS
+    """Those of the request; set by whoever made the engine, as is `mirrors`."""
+    mirrors: Mirrors
 
     def _admit(self, method: str, request_meta: RequestMeta, params: Any) -> Context | ErrorObject:
         # Whatever comes here was found to be of this era, be it by its header alone.
@@ -88,9 +80,9 @@ class HTTPServerEngine(ServerEngine):
         """Compare the standard headers with the body."""
         assert request_meta.protocol_version is not UNSET
         spec = self.profile.methods.get(method)
-        plain = self._headers.memo
+        plain = self.headers.memo
         if plain is None:
-            plain = self._headers.memo = _read_plain(self._headers)
+            plain = self.headers.memo = _read_plain(self.headers)
         if plain[0] == request_meta.protocol_version and plain[1] == method:
             if spec is None or spec.mirror is None:
                 return None
@@ -121,7 +113,7 @@ class HTTPServerEngine(ServerEngine):
 
     def _find(self, name: bytes) -> bytes | ErrorObject:
         try:
-            value = self._headers.single(name)
+            value = self.headers.single(name)
         except DuplicateHeader:
             return _mismatch(f"{_SPELLED[name]} header is sent more than once")
         return _mismatch(f"{_SPELLED[name]} header is missing") if value is None else value
@@ -133,35 +125,20 @@ class HTTPServerEngine(ServerEngine):
         sent = trim(sent)
         return None if sent == expected.encode() else _differs(_SPELLED[name], sent.decode("latin-1"), expected)
 
-    def _refusal(
-        self,
-        context: Context,
-        request_id: RequestId,
-        method: str,
-        request_meta: RequestMeta,
-        is_new_meta: bool,
-        raw: Raw,
-        params: Any,
-        fault: str | None,
-    ) -> ErrorObject | None:
-        refusal = super()._refusal(context, request_id, method, request_meta, is_new_meta, raw, params, fault)
-        if refusal is None and type(params) is CallToolParams:
-            mirrored = self._mirrors.get(params.name)
-            if mirrored:
-                return self._check_arguments(mirrored, params.arguments)
-        return refusal
-
-    def _check_arguments(self, mirrored: ToolMirrors, raw: Any) -> ErrorObject | None:
+    def check_arguments(self, params: Any) -> ErrorObject | None:
         """Compare the mirrored arguments with their headers."""
+        mirrored = self.mirrors.get(params.name) if type(params) is CallToolParams else None
+        if not mirrored:
+            return None
         try:
-            arguments = {} if raw is UNSET else _decode_arguments(raw)
+            arguments = {} if params.arguments is UNSET else _decode_arguments(params.arguments)
         except DECODE_ERRORS as fault:
             return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: arguments: {fault}")
         for path, header in mirrored.items():
             value: Any = arguments
             for step in path:
                 value = value.get(step) if isinstance(value, dict) else None
-            sent = self._headers.get_all(header.name.encode())
+            sent = self.headers.get_all(header.name.encode())
             if len(sent) > 1:
                 return _mismatch(f"{header.name} header is sent more than once")
             # "Parameter value is null … Server MUST NOT expect the header" — the same page, #server-behavior-…

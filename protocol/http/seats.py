@@ -1,5 +1,7 @@
 """How much may go on at once: places that are taken and left, counted in total and for each principal."""
 
+from msgspec import Struct
+
 __all__ = ["Seat", "Seats"]
 
 
@@ -44,17 +46,15 @@ class Seats:
                 del self._taken[principal]
 
 
-class Seat:
+class Seat(Struct, eq=False):
     """One place, until it is left."""
 
-    __slots__ = ("_principal", "_seats")
-
-    def __init__(self, seats: Seats, principal: str | None) -> None:
-        self._seats: Seats | None = seats
-        self._principal = principal
+    _seats: Seats | None
+    _principal: str | None
 
     def leave(self) -> None:
         """Give the place back; once is enough."""
-        if self._seats is not None:
-            self._seats.give_back(self._principal)
+        seats = self._seats
+        if seats is not None:
             self._seats = None
+            seats.give_back(self._principal)
