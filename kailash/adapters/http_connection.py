@@ -227,19 +227,20 @@ class HTTPConnection(asyncio.Protocol):
         try:
             while events:
                 for event in events:
-                    if type(event) is RequestHead:
+                    kind = type(event)
+                    if kind is RequestHead:
                         self._is_cut, self._timed = True, None
                         self._begin(event)
-                    elif type(event) is Data:
+                    elif kind is Data:
                         if self._head is not None:
                             self._body.append(event.data)
-                    elif type(event) is EndOfRequest:
+                    elif kind is EndOfRequest:
                         self._is_cut, self._timed = False, None
                         self._receive()
-                    elif type(event) is Upgraded:
+                    elif kind is Upgraded:
                         self._depart(event.trailing)
                         return
-                    elif type(event) is ProtocolFault:
+                    elif kind is ProtocolFault:
                         self._is_cut = True
                         logger.debug("! %d %s", event.status, event.reason)
                 events = codec.events_received()
@@ -318,9 +319,9 @@ class HTTPConnection(asyncio.Protocol):
         if self._admission is not None:
             self._is_complete = True
             return
-        self._head = None
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()
+        pieces = self._body
+        self._head, self._body = None, []
+        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         http, caller = self._http, self._caller
         if http.switchboard is not None:
             place = http.place(head)

@@ -174,8 +174,9 @@ async def _until_logged(redis_url: str, event_id: str) -> None:
     """Return once the store has an event: a process that is killed sooner takes it along."""
     stream, _, number = event_id.partition("-")
     store = RedisStore(redis_url)
-    (log,) = await store.link.execute(b"KEYS", f"kailash:*:e:*:{stream}")
-    while not await store.link.execute(b"XRANGE", log, f"{number}-0", f"{number}-0"):
+    while not (logs := await store.link.execute(b"KEYS", f"kailash:*:e:*:{stream}")):
+        pass
+    while not await store.link.execute(b"XRANGE", logs[0], f"{number}-0", f"{number}-0"):
         pass
     await store.aclose()
 
