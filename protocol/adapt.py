@@ -222,8 +222,10 @@ def _without(*names: str) -> Change:
     """Return the change that leaves these members out."""
 
     def change(value: Any) -> Any:
-        present = [name for name in names if getattr(value, name) is not UNSET]
-        return evolve(value, **dict.fromkeys(present, UNSET)) if present else value
+        for name in names:
+            if getattr(value, name) is not UNSET:
+                return evolve(value, **dict.fromkeys(names, UNSET))
+        return value
 
     return change
 

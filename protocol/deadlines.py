@@ -15,30 +15,35 @@ class DeadlineQueue(Generic[T]):
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, T]] = []
-        self._armed: dict[int, tuple[int, float]] = {}
+        self._armed: dict[int, int] = {}
+        """The number of the entry that counts, by the identity of its subject."""
         self._serial = 0
 
     def arm(self, subject: T, deadline: float) -> None:
         """Set or move the deadline of `subject`, told apart by identity."""
-        self._serial += 1
-        self._armed[id(subject)] = (self._serial, deadline)
-        heappush(self._heap, (deadline, self._serial, subject))
-        if len(self._heap) > 64 and len(self._heap) > 4 * len(self._armed):
+        self._serial = serial = self._serial + 1
+        self._armed[id(subject)] = serial
+        heap = self._heap
+        heappush(heap, (deadline, serial, subject))
+        if len(heap) > 64 and len(heap) > 4 * len(self._armed):
             # Finished subjects stay in the heap until they surface; do not let them outnumber the live ones.
-            self._heap = sorted(entry for entry in self._heap if self._is_armed(entry))
+            self._heap = sorted(entry for entry in heap if self._armed.get(id(entry[2])) == entry[1])
 
     def disarm(self, subject: T) -> None:
         """Forget the deadline of `subject`, if it has one."""
-        self._armed.pop(id(subject), None)
-
-    def __bool__(self) -> bool:
-        return bool(self._armed)
+        armed = self._armed
+        if armed.pop(id(subject), None) is not None and not armed:
+            self._heap.clear()
 
     def next(self) -> float | None:
         """Return the earliest deadline."""
-        while self._heap and not self._is_armed(self._heap[0]):
-            heappop(self._heap)
-        return self._heap[0][0] if self._heap else None
+        heap, armed = self._heap, self._armed
+        while heap:
+            deadline, serial, subject = heap[0]
+            if armed.get(id(subject)) == serial:
+                return deadline
+            heappop(heap)
+        return None
 
     def expire(self, now: float) -> list[T]:
         """Remove and return the subjects whose deadline is `now` or earlier, earliest first."""
@@ -53,10 +58,6 @@ class DeadlineQueue(Generic[T]):
         """Forget every deadline."""
         self._heap.clear()
         self._armed.clear()
-
-    def _is_armed(self, entry: tuple[float, int, T]) -> bool:
-        armed = self._armed.get(id(entry[2]))
-        return armed is not None and armed[0] == entry[1]
 
 
 class _NoDeadlines(DeadlineQueue[Any]):

@@ -118,14 +118,14 @@ def decode(data: bytes, limits: Limits) -> Envelope | Malformed:
         and _is_too_deep(data, depth)
     ):
         return _parse_error(f"nested deeper than {depth} levels")
-    request_id, method, params = envelope.id, envelope.method, envelope.params
+    request_id, method = envelope.id, envelope.method
     if type(request_id) is int and 0 <= request_id < _USUAL_ID and envelope.jsonrpc == "2.0":
         # The lengths of the usual members and of what stands between them leave no room for another.
-        if method is not UNSET and params is not UNSET:
-            if size == _BARE_REQUEST + len(str(request_id)) + len(method) + len(params):
-                if len(method) <= limits.method_bytes:
+        if method is not UNSET:
+            if envelope.params is not UNSET and len(method) <= limits.method_bytes:
+                if size == _BARE_REQUEST + len(str(request_id)) + len(method) + len(envelope.params):
                     return envelope
-        elif method is UNSET and envelope.result is not UNSET:
+        elif envelope.result is not UNSET:
             if size == _BARE_RESULT + len(str(request_id)) + len(envelope.result):
                 return envelope
     return _check(envelope, data, limits)

@@ -195,10 +195,10 @@ def plain_arguments(value: Any) -> Any:
     """Turn results inside arguments into the data they hold, so that one call's result is the next one's argument."""
     if type(value) in _PLAIN:
         return value  # nearly everything; a look at an abstract class takes longer than all that follows
-    if isinstance(value, ToolResult | ResourceResult):
-        return plain_arguments(value.data)
     if type(value) is dict and _PLAIN.issuperset(map(type, value.values())):
         return value
+    if isinstance(value, ToolResult | ResourceResult):
+        return plain_arguments(value.data)
     if isinstance(value, Mapping):
         return {key: plain_arguments(member) for key, member in value.items()}
     if isinstance(value, list | tuple):

@@ -13,6 +13,9 @@ def target_of(
     Raises:
         TypeError: the arguments fit neither form.
     """
+    if server is None and tool is None and not is_unbound and len(target) == 2 and type(target[0]) is str:
+        if arguments is None and params is None:
+            return None, target[0], target[1]  # a tool and its arguments, as nearly always
     rest = list(target)
     if server is None and rest and (not isinstance(rest[0], str) or len(rest) == 3 or (is_unbound and len(rest) > 1)):
         server = rest.pop(0)

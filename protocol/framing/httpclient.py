@@ -33,6 +33,9 @@ _TARGET = re.compile(r"(?:http://[0-9A-Za-z._:\[\]-]+)?/[!-~]*|\*")
 _WITH_BODY = frozenset({"PATCH", "POST", "PUT"})
 _MOST_INTERIM = 16
 
+# A member of an enum is 70 ns away in CPython 3.11.
+_IDLE, _HEAD, _BODY, _CLOSED = Phase.IDLE, Phase.HEAD, Phase.BODY, Phase.CLOSED
+
 
 class HTTP11Client(Connection):
     """The client side of one connection: one request, its response, then the next.
@@ -56,7 +59,7 @@ class HTTP11Client(Connection):
     @property
     def is_idle(self) -> bool:
         """Tell whether the next request may be sent."""
-        return self._phase is Phase.IDLE
+        return self._phase is _IDLE
 
     def events_received(self) -> list[ResponseHead | Data | EndOfResponse | ProtocolFault]:
         """Return what happened since the last time, in order."""
@@ -72,7 +75,7 @@ class HTTP11Client(Connection):
             headers: `Host` among them; those about framing and connections are the codec's.
             body: `None` for none.
         """
-        if self._phase is not Phase.IDLE:
+        if self._phase is not _IDLE:
             raise LocalProtocolError("the connection is not idle")
         if not _METHOD.fullmatch(method) or method == "CONNECT":
             raise LocalProtocolError("no method to send")
@@ -84,7 +87,7 @@ class HTTP11Client(Connection):
         line = b"%b %b HTTP/1.1\r\n" % (method.encode(), target.encode())
         self._out.append(b"%b%b%b\r\n%b" % (line, self._encode(headers), length, body or b""))
         self._is_head = method == "HEAD"
-        self._phase = Phase.HEAD
+        self._phase = _HEAD
         self._interim = 0
         self.has_response_begun = False
 
@@ -101,26 +104,26 @@ class HTTP11Client(Connection):
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they come; never `b""`. What comes unasked for ends the connection."""
-        if self._phase is Phase.IDLE:
-            self._phase = Phase.CLOSED
-        elif self._phase is not Phase.CLOSED:
+        if self._phase is _IDLE:
+            self._phase = _CLOSED
+        elif self._phase is not _CLOSED:
             self.has_response_begun = True
             self._take(data)
             if self.is_idle and self._buffer:
-                self._phase = Phase.CLOSED
+                self._phase = _CLOSED
                 self._buffer.clear()
 
     def receive_eof(self) -> None:
         """Take the end of what the peer sends."""
-        if self._phase is Phase.BODY and isinstance(self._body, EndlessBody):
+        if self._phase is _BODY and isinstance(self._body, EndlessBody):
             self._parser = None
             self._events.append(_END_OF_RESPONSE)
-        elif self._phase in (Phase.HEAD, Phase.BODY):
+        elif self._phase in (_HEAD, _BODY):
             self._fail(Refused(400, "the connection ended before the response did"))
-        self._phase = Phase.CLOSED
+        self._phase = _CLOSED
 
     def _fail(self, refused: Refused) -> None:
-        self._phase = Phase.CLOSED
+        self._phase = _CLOSED
         self._parser = None
         self._events.append(ProtocolFault(refused.status, refused.reason))
 
@@ -147,5 +150,5 @@ class HTTP11Client(Connection):
         return end + self._read(source[end:]) if end < len(source) else end
 
     def _finish(self, trailers: Headers) -> None:
-        self._phase = Phase.IDLE if self._is_keeping else Phase.CLOSED
+        self._phase = _IDLE if self._is_keeping else _CLOSED
         self._events.append(EndOfResponse(trailers) if trailers else _END_OF_RESPONSE)

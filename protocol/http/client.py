@@ -75,8 +75,8 @@ class StreamableHTTPClient:
 
     def next_deadline(self) -> float | None:
         """Return the earliest deadline, absolute on the caller's clock."""
-        deadlines = (self.engine.next_deadline(), self._wire.deadlines.next())
-        return min((at for at in deadlines if at is not None), default=None)
+        first, second = self.engine.next_deadline(), self._wire.deadlines.next()
+        return first if second is None else second if first is None else min(first, second)
 
     def handle_deadline(self, now: float) -> None:
         """Expire what is due at the engine, and do what waited for its time."""

@@ -50,33 +50,30 @@ class Way(Enum):
 class Flight:
     """One call on its way; also what waits for its response."""
 
-    __slots__ = (
-        "call", "calls", "data", "exchange", "failures", "last_event_id", "losses", "refusal", "repeats", "retry",
-        "rounds", "session", "was_refreshed", "way",
-    )  # fmt: skip
+    # Most are answered at once; what they do not change they need not set.
+    way = Way.HELD
+    exchange: "CallExchange | None" = None
+    """The last one that carried it in its session."""
+    session = 0
+    """The number of the session that the request was sent in."""
+    last_event_id = ""
+    retry: float | None = None
+    failures = 0
+    """Attempts in a row that failed."""
+    rounds = 0
+    """Times in a row that its stream was taken up and brought nothing."""
+    repeats = 0
+    losses = 0
+    """Sessions that were lost when it was sent in them."""
+    was_refreshed = False
+    refusal: tuple[Envelope, bytes] | None = None
+    """The answer that it ends with if the list of tools brings nothing new."""
 
     def __init__(self, calls: "Calls", call: Call, data: bytes) -> None:
         self.calls = calls
         self.call = call
         self.data = data
         """The request, under its present id."""
-        self.way = Way.HELD
-        self.exchange: CallExchange | None = None
-        """The last one that carried it in its session."""
-        self.session = 0
-        """The number of the session that the request was sent in."""
-        self.last_event_id = ""
-        self.retry: float | None = None
-        self.failures = 0
-        """Attempts in a row that failed."""
-        self.rounds = 0
-        """Times in a row that its stream was taken up and brought nothing."""
-        self.repeats = 0
-        self.losses = 0
-        """Sessions that were lost when it was sent in them."""
-        self.was_refreshed = False
-        self.refusal: tuple[Envelope, bytes] | None = None
-        """The answer that it ends with if the list of tools brings nothing new."""
 
     @property
     def what(self) -> str:

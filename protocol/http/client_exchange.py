@@ -100,6 +100,20 @@ class ClientExchange:
         target: path and query, where that is not the endpoint's own.
     """
 
+    is_over = False
+    """Wants nothing more: a response that is not complete by now is not worth its connection."""
+    is_refused = False
+    """A response that was too large, or came when nothing was to come any more, was cut off."""
+    has_heard = False
+    """Messages came on the stream."""
+    status: int | None = None
+    is_success = False
+    """The status is one of success."""
+    response_headers = NO_HEADERS
+    media_type = b""
+    """The type of the response's body, without parameters."""
+    _decoder: SSEDecoder | None = None
+
     def __init__(
         self,
         wire: "ClientWire",
@@ -120,15 +134,6 @@ class ClientExchange:
         self.request_id = request_id
         self.is_repeatable = is_repeatable
         self.target = target
-        self.is_over = False
-        """Wants nothing more: a response that is not complete by now is not worth its connection."""
-        self.is_refused = False
-        """A response that was too large, or came when nothing was to come any more, was cut off."""
-        self.status: int | None = None
-        self.response_headers = NO_HEADERS
-        self.has_heard = False
-        """Messages came on the stream."""
-        self._decoder: SSEDecoder | None = None
         self._body = bytearray()
 
     def receive_head(self, status: int, headers: Headers, now: float) -> None:
@@ -137,6 +142,8 @@ class ClientExchange:
             return
         self.status = status
         self.response_headers = headers
+        self.is_success = status < 300
+        self.media_type = (headers.get(b"content-type") or b"").partition(b";")[0].strip().lower()
         if self.is_success and self.media_type == _STREAM:
             self._decoder = SSEDecoder(self.wire.options.event_bytes)
             self._receive_opening(now)
@@ -195,16 +202,6 @@ class ClientExchange:
     def handle_due(self, now: float) -> None:
         """Wait no longer for a stream to end that has brought its response."""
         self.wire.drop(self)
-
-    @property
-    def is_success(self) -> bool:
-        """Tell whether the status is one of success."""
-        return self.status is not None and 200 <= self.status < 300
-
-    @property
-    def media_type(self) -> bytes:
-        """The type of the response's body, without parameters."""
-        return (self.response_headers.get(b"content-type") or b"").partition(b";")[0].strip().lower()
 
     @property
     def is_json(self) -> bool:
@@ -342,14 +339,12 @@ class ClientWire:
         elif message.method is UNSET and message.id is UNSET and exchange.request_id is not None:
             # The server could not read the id, but the stream says whose answer it is.
             message.id = exchange.request_id
-        awaiting = None
-        if isinstance(message, Envelope) and message.method is UNSET and message.id is not UNSET:
+        if type(message) is Envelope and message.method is UNSET and message.id is not UNSET:
             awaiting = self.answers.get(message.id)
-        if awaiting is not None:
-            assert isinstance(message, Envelope)
-            awaiting.receive_response(message, data, now)
-        else:
-            self.engine.receive_decoded(message, data)
+            if awaiting is not None:
+                awaiting.receive_response(message, data, now)
+                return
+        self.engine.receive_decoded(message, data)
 
 
 def back_off(wire: ClientWire, retry: float | None, failures: int) -> float:
