@@ -192,6 +192,12 @@ class HTTPPool:
         place = self._places.get(key)
         if place is None:
             place = self._places[key] = _Place(url)
+        if not place.waiting:
+            connection = self._find(place)
+            if connection is not None:
+                self.counts.carried += 1
+                connection.carry(carried)
+                return
         if is_first:
             place.waiting.appendleft(carried)
         else:
@@ -204,15 +210,20 @@ class HTTPPool:
             if carried in place.waiting:
                 place.waiting.remove(carried)
 
+    def _find(self, place: _Place) -> HTTPConnection | None:
+        """Return a free connection, closing those that have died."""
+        while place.idle:
+            connection = place.idle.pop()  # the last one used is the least likely to have died of age
+            if connection.is_usable:
+                return connection
+            connection.close()
+        return None
+
     def decide(self, place: _Place) -> tuple[list[tuple[Carried, HTTPConnection]], int]:
         """Return which waiting request goes over which free connection, and how many to open for the others."""
         pairs = []
-        while place.waiting and place.idle:
-            connection = place.idle.pop()  # the last one used is the least likely to have died of age
-            if connection.is_usable:
-                pairs.append((place.waiting.popleft(), connection))
-            else:
-                connection.close()
+        while place.waiting and (connection := self._find(place)) is not None:
+            pairs.append((place.waiting.popleft(), connection))
         room = self.limits.connections - len(place.connections) - place.opening
         return pairs, max(min(len(place.waiting) - place.opening, room), 0)
 

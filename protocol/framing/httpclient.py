@@ -52,7 +52,7 @@ class HTTP11Client(Connection):
         self._is_head = False
         self._is_keeping = False
         self._interim = 0
-        self._known: tuple[Fields, bytes] | None = None
+        self._known: tuple[str, str, Fields, bytes] | None = None
         self.has_response_begun = False
         """Whether anything came since the last request; if not, a connection that was idle before had died of age."""
 
@@ -77,30 +77,28 @@ class HTTP11Client(Connection):
         """
         if self._phase is not _IDLE:
             raise LocalProtocolError("the connection is not idle")
-        if not _METHOD.fullmatch(method) or method == "CONNECT":
-            raise LocalProtocolError("no method to send")
-        if not _TARGET.fullmatch(target):
-            raise LocalProtocolError("a target is a path and a query, percent-encoded")
+        # A client repeats itself: more often than not the head is that of the request before, but for the length.
+        known = self._known
+        if known is None or known[0] != method or known[1] != target or known[2] != headers:
+            known = self._known = (method, target, list(headers), self._encode(method, target, headers))
         if body is None and method in _WITH_BODY:
             body = b""
         length = b"" if body is None else b"content-length: %d\r\n" % len(body)
-        line = b"%b %b HTTP/1.1\r\n" % (method.encode(), target.encode())
-        self._out.append(b"%b%b%b\r\n%b" % (line, self._encode(headers), length, body or b""))
+        self._out.append(b"%b%b\r\n%b" % (known[3], length, body or b""))
         self._is_head = method == "HEAD"
         self._phase = _HEAD
         self._interim = 0
         self.has_response_begun = False
 
-    def _encode(self, headers: Fields) -> bytes:
-        # A client repeats itself: more often than not the headers are those of the request before.
-        known = self._known
-        if known is not None and known[0] == headers:
-            return known[1]
+    @staticmethod
+    def _encode(method: str, target: str, headers: Fields) -> bytes:
+        if not _METHOD.fullmatch(method) or method == "CONNECT":
+            raise LocalProtocolError("no method to send")
+        if not _TARGET.fullmatch(target):
+            raise LocalProtocolError("a target is a path and a query, percent-encoded")
         if sum(name.lower() == b"host" for name, _ in headers) != 1:
             raise LocalProtocolError("a request needs one Host header")
-        block = encode_fields(headers)
-        self._known = (list(headers), block)
-        return block
+        return b"%b %b HTTP/1.1\r\n%b" % (method.encode(), target.encode(), encode_fields(headers))
 
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they come; never `b""`. What comes unasked for ends the connection."""

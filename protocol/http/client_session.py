@@ -15,6 +15,7 @@ Nothing but `initialize` and `notifications/initialized` is sent while GREETING 
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -85,6 +86,14 @@ SESSION: Final[Mapping[tuple[SessionState, SessionMove], SessionState]] = Mappin
 """What each move leads to; a pair that is not here cannot happen."""
 
 
+@lru_cache(maxsize=256)
+def _modern_headers(revision: str, method: str | None, name: str | None) -> tuple[Header, ...]:
+    if method is None or not _METHOD.fullmatch(method):
+        raise ValueError(f"method {method!r} has no form in the header Mcp-Method: use visible ASCII")
+    headers = (*POST_HEADERS, (b"mcp-protocol-version", revision.encode()), (b"mcp-method", method.encode()))
+    return headers if name is None else (*headers, (b"mcp-name", encode_value(name)))
+
+
 class HTTPSession:
     """The session with one server, if it has any.
 
@@ -145,16 +154,7 @@ class HTTPSession:
         revision = self.wire.engine.speaking
         if revision.era is Era.HANDSHAKE:
             return [*POST_HEADERS, *self.headers()]
-        if method is None or not _METHOD.fullmatch(method):
-            raise ValueError(f"method {method!r} has no form in the header Mcp-Method: use visible ASCII")
-        headers: list[Header] = [
-            *POST_HEADERS,
-            (b"mcp-protocol-version", revision.name.encode()),
-            (b"mcp-method", method.encode()),
-        ]
-        if name is not None:
-            headers.append((b"mcp-name", encode_value(name)))
-        return headers
+        return list(_modern_headers(revision.name, method, name))
 
     # The beginning
 
