@@ -157,6 +157,7 @@ class Connection(ABC):
         self._out: list[bytes] = []
         self._body: Body = CountedBody(0)
         self._parser: MessageParser | None = None
+        """Reads the current message, unless its head has passed already."""
         self._head: RequestHead | ResponseHead | None = None
         """Of the current message, if its body is counted."""
         self._passed: RequestHead | ResponseHead | None = None
@@ -209,13 +210,19 @@ class Connection(ABC):
 
     def _start_body(self, source: bytes | bytearray, start: int, head: RequestHead | ResponseHead, length: int) -> int:
         """Let the parser read a head up to `start`, and what is there of its body; return how far that goes."""
-        if head is self._passed and start + length <= len(source):
+        if head is self._passed:
             # The head is that of an earlier message, byte by byte: the parser would say of it what it said then, and of
             # a counted body it has nothing to say.
-            if length:
-                self._events.append(Data(bytes(source[start : start + length])))
-            self._finish(NO_HEADERS)
-            return start + length
+            if start + length <= len(source):
+                if length:
+                    self._events.append(Data(bytes(source[start : start + length])))
+                self._finish(NO_HEADERS)
+                return start + length
+            self._phase = _BODY
+            self._body = CountedBody(length)
+            end = self._body.admit(source, start)
+            self._advance(bytes(source[start:end]))
+            return end
         is_upgrade = head.headers.get(b"upgrade") is not None
         self._passed, self._head = None, None if length < 0 or is_upgrade else head
         self._phase = _BODY
@@ -237,18 +244,21 @@ class Connection(ABC):
     def _advance(self, data: bytes) -> None:
         """Read bytes that the gate let pass."""
         parser, body = self._parser, self._body
-        assert parser is not None
-        if data:
-            pieces = parser.feed(data)
+        if parser is None:
+            if data:
+                self._events.append(Data(data))
+        else:
+            pieces = parser.feed(data) if data else None
             if pieces:
                 self._events.append(Data(pieces[0] if len(pieces) == 1 else b"".join(pieces)))
-        if body.fault is not None:
-            raise body.fault
-        if body.is_complete is not parser.is_complete:
-            raise Refused(400, DISAGREEMENT)
+            if body.fault is not None:
+                raise body.fault
+            if body.is_complete is not parser.is_complete:
+                raise Refused(400, DISAGREEMENT)
         if body.is_complete:
-            self._parser = None
-            self._passed = self._head
+            if parser is not None:
+                self._parser = None
+                self._passed = self._head
             self._finish(body.trailers)
 
     @abstractmethod

@@ -98,7 +98,7 @@ class HTTP11Server(Connection):
         self._is_draining = False
         self._is_keeping = False
         self._is_usual = False
-        """The request at hand came whole, with a usual head that came before."""
+        """The head of the request at hand says nothing out of the way, so that the answer may be framed as most are."""
         self._may_skip_line = True
         self._waits_for_continue = False
 
@@ -171,8 +171,9 @@ class HTTP11Server(Connection):
         """
         if self._is_over():
             return
-        if self._is_usual and self._answer is _OWED and body and len(headers) == 1 and not self._is_draining:
-            self._is_usual, self._is_keeping = False, True
+        is_whole = self._phase is _ANSWERING and self._answer is _OWED
+        if is_whole and self._is_usual and body and len(headers) == 1 and not self._is_draining:
+            self._is_keeping = True
             self._out.append(b"%b%d\r\n\r\n%b" % (_usual_start(status, headers[0]), len(body), body))
             self._complete()
             return
@@ -278,6 +279,8 @@ class HTTP11Server(Connection):
         request, length, end = found
         self._request = request
         self._answer = _OWED
+        known = self._heads.known
+        self._is_usual = known is not None and known[2]
         self._waits_for_continue = request.expects_continue and end == len(source)
         self._events.append(request)
         return skipped + self._start_body(source, end, request, length)
@@ -312,7 +315,7 @@ class HTTP11Server(Connection):
         """Turn to the next request, if there is to be one."""
         self._answer = _NONE
         self._request = None
-        self._waits_for_continue = self._is_usual = False
+        self._waits_for_continue = False
         if not self._is_keeping or self._is_draining:
             self._close()
             return
