@@ -67,6 +67,7 @@ class Engine(ABC):
     """The part of the protocol machine that does not depend on the role."""
 
     role: Role
+    _decode = staticmethod(decode)
 
     # A request over HTTP may have an engine to itself; what it does not use it need not make.
     principal: str | None = None
@@ -103,26 +104,28 @@ class Engine(ABC):
         """Take one whole JSON text; never raises for what the peer sent."""
         if self.closed:
             return
-        self.receive_decoded(decode(data, self.limits), data)
+        self.receive_decoded(self._decode(data, self.limits), data)
 
     def receive_decoded(self, message: Envelope | Malformed, data: bytes) -> None:
         """Take a message that a binding has decoded already, in order to know where it belongs."""
         if self.closed:
             return
-        if type(message) is not Envelope:
+        if type(message) is Malformed:
             self._receive_other(message, data)
         elif message.method is not UNSET and message.id is not UNSET:
             self._receive_request(message, message.id, message.method, None)
         else:
             self._receive_envelope(message, None)
 
-    def _receive_other(self, message: Envelope | Malformed, data: bytes) -> None:
+    def _receive_whole(self, data: bytes) -> None:
+        """Take a message of which only the head was read so far, and which turned out to be worth a closer look."""
+        self.receive_decoded(decode(data, self.limits), data)
+
+    def _receive_other(self, message: Malformed, data: bytes) -> None:
         """Take what is no single message: a batch, or nothing that can be read."""
         members = split_batch(data, self.limits)
-        if members is None:
-            self._receive_malformed(message, None)  # type: ignore[arg-type]
-        elif isinstance(members, Malformed):
-            self._receive_malformed(members, None)
+        if members is None or isinstance(members, Malformed):
+            self._receive_malformed(members or message, None)
         else:
             self._receive_batch(members)
 

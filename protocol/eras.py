@@ -423,6 +423,16 @@ def lacking_for(context: Context, inputs: Mapping[str, InputRequest]) -> dict[st
     return lacking
 
 
+def undeclared(context: Context, path: str) -> ErrorObject | None:
+    """Return the error for a capability that the client needs for a request and did not declare, if there is one."""
+    assert isinstance(context.capabilities, ClientCapabilities)
+    lacking = missing([path], context.capabilities)
+    if not lacking:
+        return None
+    data = {"requiredCapabilities": lacking}
+    return ErrorObject(ErrorCode.MISSING_CLIENT_CAPABILITY, "Missing required client capability", data)
+
+
 def tasks_declared(context: Context) -> bool:
     """Tell whether the client declared the tasks extension for this request."""
     declared = context.capabilities

@@ -5,7 +5,7 @@ One parse decides everything: `params` and `result` stay raw until their method'
 """
 
 import re
-from typing import Any
+from typing import Any, final
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -15,10 +15,12 @@ from .limits import Limits
 
 __all__ = [
     "DECODE_ERRORS",
+    "Cut",
     "Envelope",
     "Malformed",
     "RequestId",
     "decode",
+    "decode_request",
     "duplicate_member",
     "encode_error",
     "encode_id",
@@ -51,6 +53,14 @@ class Envelope(Struct, gc=False):
     error: Raw | UnsetType = UNSET
 
 
+class Cut(Envelope, gc=False):
+    """A long request of which nothing but the head was read: that its params are JSON is still to be seen."""
+
+    text: bytes = b""
+    """All of it."""
+
+
+@final
 class Malformed(Struct, frozen=True):
     """Bytes that are no JSON-RPC message, with the error they deserve."""
 
@@ -106,11 +116,8 @@ def decode(data: bytes, limits: Limits) -> Envelope | Malformed:
         return _explain(data, error)
     # Raw members were skipped: that finds broken escapes, half a surrogate pair among them, and leaves the bytes of
     # text unread. They are checked here, once, for the whole message.
-    if not data.isascii():
-        try:
-            data.decode()
-        except UnicodeDecodeError:
-            return _parse_error("invalid UTF-8")
+    if not data.isascii() and not _is_utf8(data):
+        return _parse_error("invalid UTF-8")
     size, depth = len(data), limits.depth
     if (
         size > 2 * depth
@@ -131,7 +138,33 @@ def decode(data: bytes, limits: Limits) -> Envelope | Malformed:
     return _check(envelope, data, limits)
 
 
+def decode_request(data: bytes, limits: Limits) -> Envelope | Malformed:
+    """Decode one JSON-RPC message, of a long request in the usual spelling only the head: `Cut`.
+
+    Whoever decodes its params reads all of it, which is as long as that takes; if that fails, `decode` says why.
+    """
+    if len(data) >= _LONG:
+        head = _COMPACT_HEAD.match(data)
+        if head is not None and data.endswith(b"}}") and (data.isascii() or _is_utf8(data)):
+            depth, method = limits.depth, head[2].decode()
+            is_flat = not _has_many_brackets(data, depth) or not _is_too_deep(data, depth)
+            if is_flat and len(method) <= limits.method_bytes:
+                return Cut("2.0", int(head[1]), method, Raw(memoryview(data)[head.end() : -1]), text=data)
+    return decode(data, limits)
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 _LONG = 4096
+_COMPACT_HEAD = re.compile(
+    rb'\{"jsonrpc":"2\.0","id":(0|[1-9][0-9]{0,14}),"method":"([A-Za-z0-9/_.-]+)","params":(?=\{)'
+)
 _USUAL_ID = 10**15
 _BARE_REQUEST = len('{"jsonrpc":"2.0","id":,"method":"","params":}')
 _BARE_RESULT = len('{"jsonrpc":"2.0","id":,"result":}')

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
 
 from . import meta, model
-from .capabilities import ClientCapabilities, has, missing
+from .capabilities import ClientCapabilities, has
 from .engine import Engine
 from .eras import (
     LOG_LEVELS,
@@ -20,13 +20,16 @@ from .eras import (
     Prepared,
     lacking_for,
     tasks_declared,
+    undeclared,
 )
 from .errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
 from .events import Batch, Call, Context, InputRequest, Notification, Outgoing, Request, RequestState, Result
 from .jsonrpc import (
     DECODE_ERRORS,
+    Cut,
     Envelope,
     RequestId,
+    decode_request,
     duplicate_member,
     encode_error,
     encode_notification,
@@ -61,16 +64,6 @@ def _cancelled(request_id: RequestId, reason: str | None) -> CancelledParams:
     return CancelledParams(request_id=request_id, reason=UNSET if reason is None else reason)
 
 
-def _undeclared(context: Context, path: str) -> ErrorObject | None:
-    """Return the error for a capability that the client needs and did not declare."""
-    assert isinstance(context.capabilities, ClientCapabilities)
-    lacking = missing([path], context.capabilities)
-    if not lacking:
-        return None
-    data = {"requiredCapabilities": lacking}
-    return ErrorObject(ErrorCode.MISSING_CLIENT_CAPABILITY, "Missing required client capability", data)
-
-
 _NO_META = RequestMeta()
 _NO_PARAMS = Raw(b"{}")
 _decode_meta = msgspec.json.Decoder(RequestMeta).decode
@@ -84,6 +77,7 @@ class ServerEngine(Engine):
     """The protocol machine that serves one channel, in both eras at once."""
 
     role = Role.SERVER
+    _decode = staticmethod(decode_request)
     profile: ServerProfile
     _handshake_era: HandshakeEra | None = None
     _listeners: dict[RequestId, tuple[Request, SubscriptionFilter]]
@@ -106,14 +100,14 @@ class ServerEngine(Engine):
             batch.pending += 1
         profile = self.profile
         raw = _NO_PARAMS if envelope.params is UNSET else envelope.params
-        decode = profile.decoders.get(method)
+        read = profile.decoders.get(method)
         params: Any = None
         fault: str | None = None
         request_meta = _NO_META
         known = None
         try:
-            if decode is not None:
-                params = decode(raw)
+            if read is not None:
+                params = read(raw)
         except DECODE_ERRORS as error:
             fault = str(error)
         context: Context | ErrorObject | None = None
@@ -129,6 +123,9 @@ class ServerEngine(Engine):
                     context = self.check_transport(method, request_meta, params) or context
         except DECODE_ERRORS as error:
             fault = f"_meta: {error}" if fault is None else fault
+        if fault is not None and type(envelope) is Cut:
+            self._receive_whole(envelope.text)
+            return
         if context is None:
             context = self._admit(method, request_meta, params)
         if batch is not None and type(context) is Context and not context.revision.batching:
@@ -195,7 +192,7 @@ class ServerEngine(Engine):
         extension = gates[method]
         if extension is not None:
             # What an extension adds exists only between peers that both declared it — basic/versioning#extensions
-            refusal = _undeclared(context, extension)
+            refusal = undeclared(context, extension)
             if refusal is not None:
                 return refusal
         if fault is None:
@@ -554,7 +551,7 @@ class ServerEngine(Engine):
         declares_tasks = tasks_declared(request.context)
         error = None
         if asked.task_ids is not UNSET and not declares_tasks:
-            error = _undeclared(request.context, f"extensions:{TASKS_EXTENSION}")
+            error = undeclared(request.context, f"extensions:{TASKS_EXTENSION}")
         elif any(
             keys is not UNSET and len(keys) > self.limits.subscription_uris
             for keys in (asked.resource_subscriptions, asked.task_ids)

@@ -16,7 +16,7 @@ from ..deadlines import DeadlineQueue
 from ..errors import LocalProtocolError
 from ..framing.headers import DuplicateHeader
 from ..framing.httphead import RequestHead
-from ..jsonrpc import DECODE_ERRORS, Envelope, Malformed, RequestId, decode
+from ..jsonrpc import DECODE_ERRORS, Envelope, Malformed, RequestId, decode_request
 from ..meta import RequestMeta
 from ..params import Params
 from ..profiles import ServerProfile
@@ -183,7 +183,7 @@ class StreamableHTTPEndpoint:
     ) -> Exchange | Answer:
         if self._guard.max_body is not None and len(body) > self._guard.max_body:
             return self.too_large()
-        message = decode(body, self.profile.limits)
+        message = decode_request(body, self.profile.limits)
         version = head.headers.get(_VERSION)
         if self._is_modern(version, message):
             return self._post_single(head, message, body, now, principal, headers)
