@@ -17,7 +17,7 @@ Seven hooks, and nothing else in the tree asks which era it is:
 
 from collections.abc import Mapping
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType, structs
@@ -74,6 +74,10 @@ _LONGEST_KNOWN = 4096
 _decode_meta = msgspec.json.Decoder(RequestMeta).decode
 
 
+Sealed: TypeAlias = tuple[bytes | memoryview, ...]
+"""An encoded result, in pieces."""
+
+
 class Prepared:
     """A result that many requests share: encoded once per revision, until whoever made it drops it."""
 
@@ -82,6 +86,14 @@ class Prepared:
     def __init__(self, result: Struct) -> None:
         self.result = result
         self.sealed: dict[str, bytes] = {}
+
+    def seal(self, era: "HandshakeEra | EnvelopeEra", request: Request) -> Sealed:
+        """Return the result as it is encoded for the revision of a request."""
+        revision = request.context.revision.name
+        sealed = self.sealed.get(revision)
+        if sealed is None:
+            sealed = self.sealed[revision] = b"".join(era.seal(request, self.result))
+        return (sealed,)
 
 
 _LONG = 4096
@@ -190,16 +202,12 @@ class HandshakeEra:
             can_call_peer=True,
         )
 
-    def seal(self, request: Request, result: Any) -> bytes:
+    def seal(self, request: Request, result: Any) -> Sealed:
         """Encode a result in the shape of the session's revision."""
-        revision = request.context.revision
         if type(result) is Prepared:
-            sealed = result.sealed.get(revision.name)
-            if sealed is None:
-                sealed = result.sealed[revision.name] = self.seal(request, result.result)
-            return sealed
-        downgrade = revision.downgrades.get(type(result))
-        return _encode(result if downgrade is None else downgrade(result))
+            return result.seal(self, request)
+        downgrade = request.context.revision.downgrades.get(type(result))
+        return (_encode(result if downgrade is None else downgrade(result)),)
 
     def may_log(self, context: Context, level: str) -> bool:
         """Tell whether the client wants log messages of this level."""
@@ -308,16 +316,13 @@ class EnvelopeEra:
                 return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: _meta lacks {name}")
         return None
 
-    def seal(self, request: Request, result: Any) -> bytes:
+    def seal(self, request: Request, result: Any) -> Sealed:
         """Encode a result with `resultType`, the server's identity and, where the method has them, cache hints."""
         if type(result) is Prepared:
-            sealed = result.sealed.get(request.context.revision.name)
-            if sealed is None:
-                sealed = result.sealed[request.context.revision.name] = self.seal(request, result.result)
-            return sealed
+            return result.seal(self, request)
         spec = self._profile.methods[request.method]
         if not isinstance(result, model.Model):
-            return self._seal_mapping(spec, msgspec.json.decode(result) if isinstance(result, Raw) else result)
+            return (self._seal_mapping(spec, msgspec.json.decode(result) if isinstance(result, Raw) else result),)
         downgrade = request.context.revision.downgrades.get(type(result))
         if downgrade is not None:
             result = downgrade(result)
@@ -331,11 +336,8 @@ class EnvelopeEra:
             suffix = self._suffixes.get(spec.name)
             if suffix is None:
                 suffix = self._suffixes[spec.name] = model.encode(self._reserved(spec))[1:]
-            if len(body) == 2:
-                return b"{" + suffix
-            # One copy, not two; formatting takes 50 us for 100 kB.
-            return b"".join((memoryview(body)[:-1], b",", suffix))
-        return self._seal_mapping(spec, msgspec.json.decode(model.encode(result)))
+            return (memoryview(body)[:-1], b"," if len(body) > 2 else b"", suffix)
+        return (self._seal_mapping(spec, msgspec.json.decode(model.encode(result))),)
 
     def _reserved(self, spec: MethodSpec) -> dict[str, Any]:
         """Return the members that every complete result of a method carries."""

@@ -369,9 +369,10 @@ def encode_id(request_id: RequestId) -> bytes:
     return b"%d" % request_id if type(request_id) is int else _encode_json(request_id)
 
 
-def encode_result(request_id: RequestId, result: bytes) -> bytes:
-    """Wrap an encoded result object."""
-    return b'{"jsonrpc":"2.0","id":%b,"result":%b}' % (encode_id(request_id), result)
+def encode_result(request_id: RequestId, *result: bytes | memoryview) -> bytes:
+    """Wrap an encoded result object, which may come in pieces: formatting takes 50 us for 100 kB, joining takes 3."""
+    text = b"%d" % request_id if type(request_id) is int else _encode_json(request_id)
+    return b"".join((b'{"jsonrpc":"2.0","id":', text, b',"result":', *result, b"}"))
 
 
 def encode_error(request_id: RequestId | UnsetType, error: ErrorObject) -> bytes:

@@ -292,13 +292,13 @@ class ServerEngine(Engine):
             self._take(request)
             return
         era = self.profile.envelope_era if request.context.revision.era is _ENVELOPE else self._handshake
-        data = encode_result(request.id, era.seal(request, result))
+        data = encode_result(request.id, *era.seal(request, result))
         self._take(request)
         self._reply(request, data)
 
     def seal(self, request: Request, result: Struct | dict[str, Any] | Raw | Prepared) -> Raw:
         """Return a result as `send_result` would write it, for a task to keep."""
-        return Raw(self._era_of(request.context).seal(request, result))
+        return Raw(b"".join(self._era_of(request.context).seal(request, result)))
 
     def send_log(
         self,
