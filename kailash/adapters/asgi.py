@@ -15,7 +15,7 @@ import anyio
 
 from protocol.framing.headers import Headers
 from protocol.framing.httphead import RequestHead
-from protocol.http.answer import END, Answer, Arrival, Part, ResponseHead
+from protocol.http.answer import Answer, Arrival, End, Part, ResponseHead
 from protocol.http.exchange import Exchange
 
 from .asgi_websocket import ASGIChannel, deny
@@ -217,7 +217,7 @@ class _Writer:
                 if scope.cancelled_caught:
                     logger.debug("x a peer takes nothing of what is sent")
                     return
-                if parts[-1] is END:
+                if type(parts[-1]) in (Answer, End):
                     return
             if not self._parts:
                 self._settle()
@@ -285,15 +285,15 @@ async def _send(send: Send, parts: list[Part]) -> None:
     pieces: list[bytes] = []
     is_over = False
     for part in parts:
-        if isinstance(part, ResponseHead):
-            headers = list(part.headers)
-            if part.length is not None and part.status not in (204, 304):
-                headers.append((b"content-length", b"%d" % part.length))
-            await send({"type": "http.response.start", "status": part.status, "headers": headers})
-        elif part is END:
-            is_over = True
-        else:
-            assert isinstance(part, bytes)
+        if isinstance(part, Answer):
+            length = [] if part.status in (204, 304) else [(b"content-length", b"%d" % len(part.body))]
+            await send({"type": "http.response.start", "status": part.status, "headers": [*part.headers, *length]})
+            pieces, is_over = [part.body], True
+        elif isinstance(part, ResponseHead):
+            await send({"type": "http.response.start", "status": part.status, "headers": part.headers})
+        elif isinstance(part, bytes):
             pieces.append(part)
+        else:
+            is_over = True
     if pieces or is_over:
         await send({"type": "http.response.body", "body": b"".join(pieces), "more_body": not is_over})

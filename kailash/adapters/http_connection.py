@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from protocol.framing.http11 import make_http_server
 from protocol.framing.httpconnection import Data, EndOfRequest, Phase, ProtocolFault, Upgraded
 from protocol.framing.httphead import RequestHead
-from protocol.http.answer import END, Answer, Arrival, Part, ResponseHead
+from protocol.http.answer import Answer, Arrival, Part, ResponseHead
 from protocol.http.exchange import Exchange
 from protocol.http.upgrade import Upgrade
 
@@ -39,6 +39,7 @@ NOT_FOUND = Answer(404, [(b"content-type", b"text/plain")], b"not found: this pa
 
 # A member of an enum is 70 ns away in CPython 3.11.
 _HEAD, _BODY = Phase.HEAD, Phase.BODY
+_LONG = 16 * 1024  # bytes that are not copied only to make one buffer of two
 _LINGER_BYTES = 256 * 1024
 _LINGER_SECONDS = 2.0
 
@@ -48,9 +49,9 @@ class HTTPConnection(asyncio.Protocol):
 
     __slots__ = (
         "_admission", "_arrival", "_body", "_caller", "_codec", "_departure", "_due", "_endpoint", "_exchange",
-        "_head", "_held", "_http", "_is_busy", "_is_complete", "_is_cut", "_is_lost",
-        "_is_paused", "_is_turned_away", "_is_unread", "_lingered", "_now", "_out", "_passed", "_pending", "_pieces",
-        "_queued", "_read", "_relay", "_timed", "_timer", "_timer_at", "_transport", "_unsent", "_waiters",
+        "_head", "_held", "_http", "_is_busy", "_is_complete", "_is_cut", "_is_lost", "_is_paused", "_is_turned_away",
+        "_is_unread", "_lingered", "_now", "_out", "_passed", "_queued", "_read", "_relay", "_timed", "_timer",
+        "_timer_at", "_transport", "_unsent", "_waiters",
     )  # fmt: skip
 
     def __init__(self, http: HTTPServer, read: bytes = b"") -> None:
@@ -78,8 +79,6 @@ class HTTPConnection(asyncio.Protocol):
         self._passed: RequestHead | None = None
         """The last head that was let pass."""
         self._exchange: Exchange | None = None
-        self._pending: ResponseHead | None = None
-        self._pieces: list[bytes] = []
         self._out: list[bytes] = []
         """What is written at the end of the loop's turn."""
         self._queued = 0
@@ -396,38 +395,18 @@ class HTTPConnection(asyncio.Protocol):
 
     def _write(self, parts: list[Part]) -> None:
         codec = self._codec
-        if len(parts) == 3 and parts[2] is END and self._pending is None:
-            head, body, _ = parts
-            if type(head) is ResponseHead and head.length is not None and type(body) is bytes:
-                # The whole answer, as for nearly every call.
-                codec.send_response(head.status, head.headers, body)
-                self._let_go()
-                return
         for part in parts:
-            if part is END:
-                self._end()
+            if type(part) is Answer:
+                codec.send_response(part.status, part.headers, part.body)
+                self._let_go()
             elif type(part) is bytes:
-                if self._pending is not None:
-                    self._pieces.append(part)
-                else:
-                    self._queued += len(part)
-                    codec.send_body(part)
+                self._queued += len(part)
+                codec.send_body(part)
             elif type(part) is ResponseHead:
-                if part.length is None:
-                    codec.start_response(part.status, part.headers)
-                else:
-                    self._pending = part
-
-    def _end(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending is None:
-            self._codec.end_response()
-        else:
-            pieces = self._pieces
-            body = b"" if not pieces else pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            self._codec.send_response(pending.status, pending.headers, body)
-            pieces.clear()
-        self._let_go()
+                codec.start_response(part.status, part.headers)
+            else:
+                codec.end_response()
+                self._let_go()
 
     def _let_go(self) -> None:
         """Be done with a request."""
@@ -471,7 +450,12 @@ class HTTPConnection(asyncio.Protocol):
         transport = self._transport
         if transport.is_closing():
             return
-        transport.write(out[0] if len(out) == 1 else b"".join(out))
+        if len(out) == 1:
+            transport.write(out[0])
+        elif len(out[-1]) < _LONG:
+            transport.write(b"".join(out))
+        else:
+            transport.writelines(out)
         if not self._is_paused:
             if self._waiters:
                 self._wake()

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import re
 import ssl as tls
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -195,6 +195,10 @@ class StreamTransport(asyncio.Transport):
         if self._waiting > self._high and not self._is_full:
             self._is_full = True
             self._call(self._protocol.pause_writing)
+
+    def writelines(self, pieces: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Send bytes that come in pieces."""
+        self.write(b"".join(pieces))
 
     def can_write_eof(self) -> bool:
         """Tell whether our side alone can be ended: TLS cannot."""

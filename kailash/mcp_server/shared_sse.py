@@ -15,7 +15,7 @@ import msgspec
 
 from protocol.framing.headers import Headers
 from protocol.framing.httphead import RequestHead
-from protocol.http.answer import ANYWHERE, JSON_TYPE, RETRY_AFTER, Answer, Arrival, Header, ResponseHead, refuse
+from protocol.http.answer import ANYWHERE, JSON_TYPE, RETRY_AFTER, Answer, Arrival, Header, refuse
 from protocol.http.exchange import ACCEPTED, Exchange, StreamOptions
 from protocol.http.sse_endpoint import SSEEndpoint, SSEExchange
 
@@ -196,10 +196,8 @@ class SharedSSE:
             self._take(found)
         status, content = 202, b""
         for part in found.data_to_send():
-            if isinstance(part, ResponseHead):
-                status = part.status
-            elif isinstance(part, bytes):
-                content += part
+            if isinstance(part, Answer):
+                status, content = part.status, part.body
         spawn_owner(self._answer, origin, _encode((number, status, content)), name="kailash forward")
 
     async def _answer(self, origin: str, payload: bytes) -> None:

@@ -47,6 +47,7 @@ def _status_line(status: int) -> bytes:
 
 
 _END_OF_REQUEST = EndOfRequest()
+_LONG = 16 * 1024
 _CR, _LF = b"\r\n"
 
 
@@ -93,7 +94,8 @@ class HTTP11Server(Connection):
     def __init__(self, make_parser: Callable[[], MessageParser], limits: HTTPLimits) -> None:
         super().__init__(make_parser, limits, is_server=True)
         self._answer = _NONE
-        self._request: RequestHead | None = None
+        self._request: RequestHead
+        """The last one; the current one while an answer is owed."""
         self._at_eof = False
         self._is_draining = False
         self._is_keeping = False
@@ -159,7 +161,7 @@ class HTTP11Server(Connection):
             self._out.append(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def send_response(self, status: int, headers: Fields = (), body: bytes | None = None) -> None:
-        """Answer the current request completely, in one buffer.
+        """Answer the current request completely.
 
         Before the request has been read to its end this closes the connection. Once the connection is closed, by a
         fault or by the peer, this does nothing.
@@ -174,7 +176,11 @@ class HTTP11Server(Connection):
         is_whole = self._phase is _ANSWERING and self._answer is _OWED
         if is_whole and self._is_usual and body and len(headers) == 1 and not self._is_draining:
             self._is_keeping = True
-            self._out.append(b"%b%d\r\n\r\n%b" % (_usual_start(status, headers[0]), len(body), body))
+            head = b"%b%d\r\n\r\n" % (_usual_start(status, headers[0]), len(body))
+            if len(body) < _LONG:
+                self._out.append(head + body)
+            else:
+                self._out += (head, body)  # whoever writes them can do so without a copy
             self._complete()
             return
         request = self._owed()
@@ -251,7 +257,7 @@ class HTTP11Server(Connection):
         if self._phase in (_UPGRADED, _CLOSED):
             return
         if self._answer is not _STREAMING:
-            is_head = self._request is not None and self._request.method == "HEAD"
+            is_head = self._answer is _OWED and self._request.method == "HEAD"
             text = reason.encode()
             self._out.append(
                 b"%bcontent-type: text/plain; charset=utf-8\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
@@ -291,12 +297,12 @@ class HTTP11Server(Connection):
         self._events.append(EndOfRequest(trailers) if trailers else _END_OF_REQUEST)
 
     def _owed(self) -> RequestHead:
-        if self._answer is not _OWED or self._request is None:
+        if self._answer is not _OWED:
             raise LocalProtocolError("no request waits for a response")
         return self._request
 
     def _streaming(self) -> RequestHead:
-        if self._answer is not _STREAMING or self._request is None:
+        if self._answer is not _STREAMING:
             raise LocalProtocolError("no response has begun")
         return self._request
 
@@ -314,7 +320,6 @@ class HTTP11Server(Connection):
     def _complete(self) -> None:
         """Turn to the next request, if there is to be one."""
         self._answer = _NONE
-        self._request = None
         self._waits_for_continue = False
         if not self._is_keeping or self._is_draining:
             self._close()

@@ -3,7 +3,7 @@
     head ─► endpoint.refuse ─► body ─► endpoint.receive_request ─► Answer | Exchange
     Exchange: events_received ─► the runtime ─► send_* on exchange.engine ─► flush ─► data_to_send of each returned
 
-`Answer.data_to_send` and `Exchange.data_to_send` list a `ResponseHead`, pieces of the body, and `END`.
+`data_to_send` lists a whole `Answer`; or, of an event stream, a `ResponseHead`, pieces of the body, and `END`.
 
 The client side is `StreamableHTTPClient` and `SSEClient`: they take an engine and give out `ClientExchange`s.
 """

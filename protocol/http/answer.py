@@ -34,12 +34,10 @@ ANYWHERE: Final = Arrival()
 
 
 class ResponseHead(Struct, frozen=True):
-    """Status and headers of a response, without those that frame the body."""
+    """Status and headers of a response whose body comes as it comes, without those that frame it."""
 
     status: int
     headers: list[Header]
-    length: int | None = None
-    """Bytes of the body, which then comes along in one piece; `None`: it comes as it comes."""
 
 
 class End(Enum):
@@ -51,25 +49,25 @@ class End(Enum):
 END: Final = End.END
 """The end of a response's body."""
 
-Part = ResponseHead | bytes | End
-"""What `data_to_send` lists: one head, then pieces of the body, then `END`."""
-
 
 class Answer(Struct, frozen=True):
-    """A whole response that involves no engine."""
+    """A whole response."""
 
     status: int
     headers: list[Header]
     body: bytes = b""
 
-    def data_to_send(self) -> list[Part]:
+    def data_to_send(self) -> "list[Part]":
         """Return the response as an exchange would."""
-        head = ResponseHead(self.status, self.headers, len(self.body))
-        return [head, self.body, END] if self.body else [head, END]
+        return [self]
 
     def with_headers(self, headers: Iterable[Header]) -> "Answer":
         """Return the same answer with more headers."""
         return Answer(self.status, [*self.headers, *headers], self.body)
+
+
+Part = Answer | ResponseHead | bytes | End
+"""What `data_to_send` lists: an `Answer` alone; or one head, then pieces of the body, then `END`."""
 
 
 def refuse(

@@ -165,7 +165,7 @@ class Exchange(ABC):
         """Take the loss of the connection; harmless once the answer is written."""
 
     def data_to_send(self) -> list[Part]:
-        """Return what is to be written since the last call: a head first, `END` last."""
+        """Return what is to be written since the last call: an `Answer`, or a head first and `END` last."""
         if self._is_held:
             return []
         parts, self._parts = self._parts, []
@@ -195,7 +195,7 @@ class Exchange(ABC):
         self._is_held = False
         if instead is not None:
             self.state = State.CLOSED
-            self._parts = instead.with_headers(self.headers).data_to_send()
+            self._parts = [instead.with_headers(self.headers)]
 
     def next_deadline(self) -> float | None:
         """Return when silence becomes too long, absolute on the caller's clock."""
@@ -257,7 +257,7 @@ class Exchange(ABC):
             headers.append((b"retry-after", b"%d" % -(-retry_after // 1)))
         elif status == 503:
             headers.append(RETRY_AFTER)
-        self._parts += (ResponseHead(status, headers, len(data)), data, END)
+        self._parts.append(Answer(status, headers, data))
 
     def end(self, move: Move) -> None:
         """End the event stream, which is begun if there is none yet."""
@@ -269,7 +269,7 @@ class Exchange(ABC):
     def reply(self, answer: Answer) -> None:
         """Answer with something that is not the response."""
         self.state = EXCHANGE[self.state, Move.END]
-        self._parts += answer.with_headers(self.headers).data_to_send()
+        self._parts.append(answer.with_headers(self.headers))
 
 
 ACCEPTED: Final = Answer(202, [])
@@ -363,9 +363,10 @@ class SingleExchange(Exchange):
         super().handle_deadline(now)
 
     def _leave(self) -> None:
-        if self._seat is not None and not self.is_live:
-            self._seat.leave()
+        seat = self._seat
+        if seat is not None and not self.is_live:
             self._seat = None
+            seat.leave()
 
 
 class SessionExchange(Exchange):
