@@ -225,23 +225,15 @@ class HTTPConnection(asyncio.Protocol):
         self._is_busy = True
         try:
             while events:
-                for event in events:
-                    kind = type(event)
-                    if kind is RequestHead:
-                        self._is_cut, self._timed = True, None
-                        self._begin(event)
-                    elif kind is Data:
-                        if self._head is not None:
-                            self._body.append(event.data)
-                    elif kind is EndOfRequest:
-                        self._is_cut, self._timed = False, None
-                        self._receive()
-                    elif kind is Upgraded:
-                        self._depart(event.trailing)
-                        return
-                    elif kind is ProtocolFault:
-                        self._is_cut = True
-                        logger.debug("! %d %s", event.status, event.reason)
+                if len(events) == 3 and type(events[0]) is RequestHead and type(events[2]) is EndOfRequest:
+                    # A request with its body, as nearly always.
+                    self._timed = None
+                    self._begin(events[0])
+                    if self._head is not None:
+                        self._body.append(events[1].data)
+                    self._receive()
+                elif self._take(events):
+                    return
                 events = codec.events_received()
                 if events:
                     # Pipelined. What is answered already is counted before more is.
@@ -255,6 +247,27 @@ class HTTPConnection(asyncio.Protocol):
             self._timed = _BODY
             self._wait(self._http.timeouts.body)
         self._send()
+
+    def _take(self, events: list[Any]) -> bool:
+        """Take what the codec found; tell whether the connection has left."""
+        for event in events:
+            kind = type(event)
+            if kind is RequestHead:
+                self._is_cut, self._timed = True, None
+                self._begin(event)
+            elif kind is Data:
+                if self._head is not None:
+                    self._body.append(event.data)
+            elif kind is EndOfRequest:
+                self._is_cut, self._timed = False, None
+                self._receive()
+            elif kind is Upgraded:
+                self._depart(event.trailing)
+                return True
+            elif kind is ProtocolFault:
+                self._is_cut = True
+                logger.debug("! %d %s", event.status, event.reason)
+        return False
 
     def _is_ahead(self) -> bool:
         """Tell whether the peer must read more before more is said."""
