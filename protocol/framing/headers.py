@@ -35,7 +35,12 @@ class DuplicateHeader(ValueError):
 
 
 class Headers:
-    """Header fields in the order they came: immutable, their names in lower case and found in any case."""
+    """Header fields in the order they came: immutable, their names in lower case and found in any case.
+
+    Args:
+        items: names and values.
+        is_lower: the names are in lower case already.
+    """
 
     __slots__ = ("_first", "_items", "_repeated", "memo")
 
@@ -46,9 +51,9 @@ class Headers:
     _items: list[tuple[bytes, bytes]]
     _repeated: dict[bytes, list[bytes]]
 
-    def __init__(self, items: Iterable[tuple[bytes, bytes]] = ()) -> None:
+    def __init__(self, items: Iterable[tuple[bytes, bytes]] = (), *, is_lower: bool = False) -> None:
         self.memo = None
-        self._items = [(_LOWER.get(name) or name.lower(), value) for name, value in items]
+        self._items = list(items) if is_lower else [(_LOWER.get(name) or name.lower(), value) for name, value in items]
         self._first = dict(self._items)
         self._repeated = _NONE if len(self._first) == len(self._items) else self._find_repeated()
 

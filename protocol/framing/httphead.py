@@ -117,6 +117,7 @@ _END = b"\r\n\r\n"
 _STOP = re.compile(rb"\r\n\r\n|(?<!\r)\n|\r[^\n]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 _WORTH_KNOWING = 2048
+_MOST_KNOWN = 32
 _LINE_EXTRA = len("OPTIONS ") + len(" HTTP/1.1")
 
 
@@ -128,7 +129,16 @@ class HeadReader:
         is_server: the heads are those of requests.
     """
 
-    __slots__ = ("_is_server", "_known_response", "_limits", "_longest_line", "_pattern", "_scanned", "known")
+    __slots__ = (
+        "_is_server",
+        "_known_fields",
+        "_known_response",
+        "_limits",
+        "_longest_line",
+        "_pattern",
+        "_scanned",
+        "known",
+    )
 
     def __init__(self, limits: HTTPLimits, *, is_server: bool) -> None:
         self._limits = limits
@@ -139,6 +149,7 @@ class HeadReader:
         self._scanned = 0
         self.known: tuple[bytes, tuple[RequestHead, int, int], bool] | None = None
         """The last head as it came, what it said, and that the answer to it need say nothing of the connection."""
+        self._known_fields: dict[bytes, tuple[bytes, bytes]] = {}
         self._known_response: tuple[bytes, tuple[ResponseHead, int, int]] | None = None
 
     def _find(self, source: bytes | bytearray) -> re.Match[bytes] | None:
@@ -219,7 +230,7 @@ class HeadReader:
 
     def _understand_request(self, head: re.Match[bytes]) -> tuple[RequestHead, int]:
         method, authority, target, minor, block = head.groups()
-        headers = _read_fields(block, self._limits)
+        headers = self._read_fields(block)
         is_current = minor == b"1"
         host = headers.get(b"host")
         if host is None:
@@ -272,7 +283,7 @@ class HeadReader:
         if head is None:
             return None
         minor, code, reason, block = head.groups()
-        headers = _read_fields(block, self._limits)
+        headers = self._read_fields(block)
         is_current = minor == b"1"
         status = int(code)
         is_bodiless = is_bodiless or status < 200 or status in (204, 304)
@@ -288,6 +299,19 @@ class HeadReader:
         if not is_bodiless and head.end() <= _WORTH_KNOWING:
             self._known_response = (head.group(), found)
         return found
+
+    def _read_fields(self, block: bytes) -> Headers:
+        # Heads that differ do so in a line or two.
+        known = self._known_fields
+        return Headers([known.get(line) or self._learn(line) for line in _split(block, self._limits)], is_lower=True)
+
+    def _learn(self, line: bytes) -> tuple[bytes, bytes]:
+        field = _read_field(line)
+        if len(line) <= _WORTH_KNOWING // 8:
+            if len(self._known_fields) >= _MOST_KNOWN:
+                self._known_fields.clear()
+            self._known_fields[line] = field
+        return field
 
     def _read_framing(self, headers: Headers, block: bytes, *, is_current: bool, is_counted: bool = True) -> int | None:
         """Return the declared length, `CHUNKED`, or `None` — RFC 9112 section 6.3, strictly."""
@@ -315,16 +339,17 @@ class HeadReader:
         return declared
 
 
-def _read_fields(block: bytes, limits: HTTPLimits) -> Headers:
+def _split(block: bytes, limits: HTTPLimits) -> list[bytes]:
     lines = block.split(b"\r\n")
     lines.pop()
     if len(lines) > limits.header_count:
         raise Refused(431, "too many header fields")
-    fields = []
-    for line in lines:
-        name, _, value = line.partition(b":")
-        fields.append((name, value.strip(b" \t")))
-    return Headers(fields)
+    return lines
+
+
+def _read_field(line: bytes) -> tuple[bytes, bytes]:
+    name, _, value = line.partition(b":")
+    return name.lower(), value.strip(b" \t")
 
 
 def _keeps_alive(headers: Headers, *, is_current: bool) -> bool:
@@ -354,7 +379,7 @@ def read_trailers(section: bytes, limits: HTTPLimits) -> Headers:
     block = _BLOCK.fullmatch(section)
     if block is None:
         raise Refused(400, "malformed trailers")
-    trailers = _read_fields(block.group(1), limits)
+    trailers = Headers([_read_field(line) for line in _split(block.group(1), limits)], is_lower=True)
     if any(name in _NO_TRAILERS for name, _ in trailers):
         raise Refused(400, "a trailer that belongs in the head")
     return trailers

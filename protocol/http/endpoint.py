@@ -37,6 +37,8 @@ __all__ = ["StreamableHTTPEndpoint", "StreamableHTTPOptions"]
 _VERSION: Final = b"mcp-protocol-version"
 _SESSION: Final = b"mcp-session-id"
 _LAST_EVENT: Final = b"last-event-id"
+_CLAIM: Final = b"protocolVersion"
+"""What stands in a body that claims to be of the envelope era, unless it is spelled with escapes."""
 _HANDSHAKES = frozenset(revision.name.encode() for revision in HANDSHAKE_REVISIONS)
 _MODERN_ALLOW: Final = (b"allow", b"POST")
 BAD_MINT: Final = "mint must return fresh text of visible ASCII characters"
@@ -185,7 +187,7 @@ class StreamableHTTPEndpoint:
             return self.too_large()
         message = decode_request(body, self.profile.limits)
         version = head.headers.get(_VERSION)
-        if self._is_modern(version, message):
+        if self._is_modern(version, message, body):
             return self._post_single(head, message, body, now, principal, headers)
         if version is not None:
             answer = self._refuse_version(head)
@@ -193,7 +195,7 @@ class StreamableHTTPEndpoint:
                 return answer
         return self._post_session(head, message, body, now, principal, headers)
 
-    def _is_modern(self, version: bytes | None, message: Envelope | Malformed) -> bool:
+    def _is_modern(self, version: bytes | None, message: Envelope | Malformed, body: bytes) -> bool:
         """Tell the eras apart, by the body's claim first."""
         if not self.profile.envelopes or not self.profile.handshakes:
             return not self.profile.handshakes
@@ -204,7 +206,7 @@ class StreamableHTTPEndpoint:
         if not isinstance(message, Envelope) or message.method is UNSET:
             return False
         request_meta = RequestMeta()
-        if message.params is not UNSET:
+        if message.params is not UNSET and (_CLAIM in body or b"\\u" in body):
             try:
                 raw_meta = _decode_params(message.params).meta
                 if raw_meta is not UNSET:

@@ -6,6 +6,7 @@ corresponding values in the request body" — 2026-07-28 basic/transports/stream
 
 import re
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -48,14 +49,14 @@ def _differs(name: str, sent: str, expected: str) -> ErrorObject:
     return _mismatch(f"{name} header value {sent} does not match body value {expected}")
 
 
-def _read_plain(headers: Headers) -> tuple[str | None, str | None, str | None]:
+def _read_plain(headers: Headers) -> list[str | None]:
     """Return what the standard headers say; `None` for one that has to be looked at more closely."""
-    found: list[str | None] = []
-    for name in (_VERSION, _METHOD, _NAME):
-        value = headers.get(name)
-        is_plain = value is not None and not headers.is_repeated(name) and _PLAIN.fullmatch(value)
-        found.append(value.decode("ascii") if value is not None and is_plain else None)
-    return found[0], found[1], found[2]
+    return [None if headers.is_repeated(name) else _plain(headers.get(name)) for name in (_VERSION, _METHOD, _NAME)]
+
+
+@lru_cache(maxsize=256)
+def _plain(value: bytes | None) -> str | None:
+    return value.decode("ascii") if value is not None and _PLAIN.fullmatch(value) else None
 
 
 class HTTPServerEngine(ServerEngine):

@@ -55,16 +55,16 @@ class Work(NamedTuple):
 
 # Bounds of one Python serve for others: later versions call less and execute about as much.
 BOUNDS = {
-    Path("stdio", "session"): Work(calls=48, opcodes=1260, decodes=3, peak=71_000),
-    Path("stdio", "envelope"): Work(calls=43, opcodes=1280, decodes=3, peak=71_000),
-    Path("http", "session"): Work(calls=189, opcodes=4510, decodes=4, peak=286_000),
-    Path("http", "envelope"): Work(calls=165, opcodes=4340, decodes=3, peak=286_000),
-    Path("http", "envelope", heads="varied"): Work(calls=211, opcodes=5880, decodes=3, peak=286_000),
-    Path("http", "session", "h11"): Work(calls=198, opcodes=4740, decodes=4, peak=286_000),
-    Path("http", "envelope", "h11"): Work(calls=174, opcodes=4590, decodes=3, peak=286_000),
-    Path("http", "envelope", "h11", heads="varied"): Work(calls=359, opcodes=10_100, decodes=3, peak=286_000),
-    Path("websocket", "session"): Work(calls=82, opcodes=2180, decodes=3, peak=286_000),
-    Path("websocket", "envelope"): Work(calls=80, opcodes=2300, decodes=3, peak=286_000),
+    Path("stdio", "session"): Work(calls=44, opcodes=1240, decodes=3, peak=71_000),
+    Path("stdio", "envelope"): Work(calls=37, opcodes=1220, decodes=3, peak=71_000),
+    Path("http", "session"): Work(calls=156, opcodes=3960, decodes=3, peak=286_000),
+    Path("http", "envelope"): Work(calls=123, opcodes=3490, decodes=3, peak=286_000),
+    Path("http", "envelope", heads="varied"): Work(calls=182, opcodes=4970, decodes=3, peak=286_000),
+    Path("http", "session", "h11"): Work(calls=165, opcodes=4200, decodes=3, peak=286_000),
+    Path("http", "envelope", "h11"): Work(calls=132, opcodes=3740, decodes=3, peak=286_000),
+    Path("http", "envelope", "h11", heads="varied"): Work(calls=330, opcodes=9210, decodes=3, peak=286_000),
+    Path("websocket", "session"): Work(calls=78, opcodes=2160, decodes=3, peak=286_000),
+    Path("websocket", "envelope"): Work(calls=73, opcodes=2210, decodes=3, peak=286_000),
 }
 
 

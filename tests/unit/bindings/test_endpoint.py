@@ -67,6 +67,8 @@ def test_the_body_says_which_era_it_is_whatever_the_header_says() -> None:
     "body",
     [
         b'{"jsonrpc":"2.0","id":1,"method":"tools\\/list","params":{"_meta":{"io.modelcontextprotocol\\/protocolVersion":"x"}}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/\\u0070rotocolVersion":"x"}}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"\\u005fmeta":{"io.modelcontextprotocol/protocolVersion":"x"}}}',
         request(1, "server/discover"),
         request(1, "server/discover", {"_meta": 5}),
         request(1, "subscriptions/listen", {"notifications": {}}),
