@@ -279,11 +279,11 @@ class Joined(RuleBasedStateMachine):
         self.server = self.make_server()
         self.server.now = self.now
         self.asked.clear()
-        lost = [each for each in self.links if each.reply is not None]
-        self.links = [each for each in self.links if each.reply is None]
-        for link in lost:
-            link.exchange.receive_failure("reset", self.now, was_sent=True)
-        self.pump()
+        for link in [each for each in self.links if each.reply is not None]:
+            if link in self.links:  # the loss of another may have made this one pointless
+                self.links.remove(link)
+                link.exchange.receive_failure("reset", self.now, was_sent=True)
+                self.pump()
 
     # What always holds
 

@@ -53,6 +53,7 @@ def test_null_is_written_and_absent_is_not():
         b'{"count":3,"leaf":{"anything":[1e5],"someName":1},"z":true}',
         b'{"leaves":[],"byName":{}}',
         b'{"mixed":[1,{"someName":1,"x":1},2]}',
+        b'{"anything":1E6,"someName":1,"x":1}',  # as long as what is written without the last
     ],
 )
 def test_unknown_members_survive_at_every_depth(text: bytes):
