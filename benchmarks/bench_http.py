@@ -16,6 +16,8 @@ def run(plan: Plan) -> list[Figure]:
     """Measure; each parser has a floor of its own. Clients repeat their heads, and a server may profit from that."""
     commands = web_servers(speaking(plan.against, "envelope"))
     commands |= streaming(commands)
+    commands["ours, async tool"] = peer("kailash_http.py", "--codec=httptools", "--echo=async")
+    commands["ours, thread tool"] = peer("kailash_http.py", "--codec=httptools", "--echo=thread")
     commands["ours, h11"] = peer("kailash_http.py", "--codec=h11")
     commands[H11_FLOOR] = peer("bare_http.py", "--codec=h11")
     commands["bare, h11 for parsing only"] = peer("bare_http.py", "--codec=h11-parsing")

@@ -568,13 +568,14 @@ class Engine(ABC):
             return
         self.closed = True
         error = error or self._complaint
-        for request in list(self._requests.values()):
+        for request in self._requests.values():
             request.state = RequestState.CANCELLED
             self._events.append(Cancelled(request, "connection closed"))
         self._requests.clear()
-        lost = error or ErrorObject(ErrorCode.INTERNAL_ERROR, "connection closed")
-        for call in list(self._calls.values()):
-            self._lose(call, lost)
+        if self._calls:
+            lost = error or ErrorObject(ErrorCode.INTERNAL_ERROR, "connection closed")
+            for call in list(self._calls.values()):
+                self._lose(call, lost)
         self._deadlines.clear()
         self._events.append(Closed(error))
 

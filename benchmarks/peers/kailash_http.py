@@ -1,7 +1,8 @@
 """Ours over HTTP, or over the sockets of `--transport=websocket`, `tcp` or `unix` (`--path=`).
 
 `--codec=httptools` or `h11`, `--tools=N`, `--loop=asyncio`, `uvloop` or `trio` (default: as `run()` decides),
-`--workers=N`, `--port=N`, `--largest=BYTES` of a message; limits are those of a server that expects a crowd.
+`--workers=N`, `--port=N`, `--largest=BYTES` of a message, `--echo=inline`, `async` or `thread` (how its tool runs); its
+limits are those of a server that expects a crowd.
 """
 
 import sys
@@ -29,9 +30,19 @@ server = MCPServer(
 )
 
 
-@server.tool(blocking=False)
 def echo(message: str) -> str:
     return message
+
+
+async def echo_async(message: str) -> str:
+    return message
+
+
+how = given.get("echo", "inline")
+if how == "async":
+    server.tool(name="echo")(echo_async)
+else:
+    server.tool(name="echo", blocking=how == "thread")(echo)
 
 
 @server.tool

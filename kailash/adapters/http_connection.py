@@ -388,7 +388,8 @@ class HTTPConnection(asyncio.Protocol):
         self._write(parts)
         if not self._is_busy:
             self._send()
-            self._advance()
+            if self._held or self._codec.phase is not _HEAD:
+                self._advance()  # the next request has come already, or nothing more is to come
             cap = self._http.options.cap_bytes
             if cap is not None and self._queued > cap:
                 self.write_out()  # by somebody who never lets us: it is too much, or leaves now

@@ -88,33 +88,44 @@ class Elicitation(Struct, Generic[T], frozen=True):
         return self.action == "accept"
 
 
+_MAKING = threading.Lock()
+
+
 class Cancellation:
     """Tells a handler that nobody wants its answer any more; safe from any thread."""
 
-    __slots__ = ("_flag", "reason")
+    __slots__ = ("_event", "_is_set", "reason")
 
     def __init__(self) -> None:
-        self._flag = threading.Event()
+        self._is_set = False
+        self._event: threading.Event | None = None
+        """Made when somebody waits: it takes longer to make than all the rest of a context."""
         self.reason: str | None = None
 
     def set(self, reason: str | None) -> None:
         """Mark as cancelled."""
         self.reason = reason
-        self._flag.set()
+        self._is_set = True
+        if self._event is not None:
+            self._event.set()
 
     def is_set(self) -> bool:
         """Tell whether the request was cancelled."""
-        return self._flag.is_set()
+        return self._is_set
 
     __bool__ = is_set
 
     def wait(self, timeout: float | None = None) -> bool:
         """Block a worker thread until cancelled or until `timeout` seconds passed."""
-        return self._flag.wait(timeout)
+        with _MAKING:
+            if self._event is None:
+                self._event = threading.Event()
+        # Only now: whoever sets the mark looks for the event after that.
+        return self._is_set or self._event.wait(timeout)
 
     def check(self) -> None:
         """Raise `MCPError` (CANCELLED) if the request was cancelled."""
-        if self._flag.is_set():
+        if self._is_set:
             raise MCPError(self.reason or "cancelled", error_code=MCPErrorCode.CANCELLED)
 
 

@@ -40,7 +40,6 @@ class WebRuntime:
         self._sessions: dict[ServerEngine, ServerSession] = {}
         """Those of engines that live on: of sessions, and of requests that are not answered at once."""
         self._timers: dict[ServerEngine, tuple[float, Timer]] = {}
-        self._idle: Any = None
 
     def take(self, exchange: Exchange, caller: Identity | None = None) -> None:
         """Take what happened at an exchange's engine, and carry what it has to say.
@@ -108,15 +107,14 @@ class WebRuntime:
         if timer is not None:
             timer[1].cancel()
         session.on_closed(None)
-        if not self._sessions and self._idle is not None and not self._idle.done():
-            self._idle.set_result(None)
 
     def _settle(self, exchange: SingleExchange) -> None:
-        """Let go of a request that is answered."""
+        """Let go of a request that is answered: there is nothing left to be told of it."""
         if not exchange.is_live:
-            session = self._sessions.get(exchange.engine)
+            exchange.engine.receive_eof()
+            session = self._sessions.pop(exchange.engine, None)
             if session is not None:
-                self._end(exchange.engine, session)
+                self._server.sessions.discard(session)
 
     def end(self, owner: Session) -> None:
         """Take the end of a session that nobody asked for."""

@@ -354,8 +354,8 @@ class SingleExchange(Exchange):
 
     def next_deadline(self) -> float | None:
         """Return the earliest deadline of the silence or of the engine."""
-        deadlines = [at for at in (super().next_deadline(), self.engine.next_deadline()) if at is not None]
-        return min(deadlines, default=None)
+        own, other = super().next_deadline(), self.engine.next_deadline()
+        return own if other is None else other if own is None else min(own, other)
 
     def handle_deadline(self, now: float) -> None:
         """Expire what is due at the engine, and break a silence that lasted too long."""
