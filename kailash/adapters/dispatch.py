@@ -43,7 +43,8 @@ class Dispatcher:
         per handler would cost more than most handlers do. On trio it is a scope.
         What it raises is logged: a handler answers its own failures.
         """
-        running = self._loop.spawn(async_fn, args, None, self._ended)
+        # Without a name asyncio would make one up, and write a number into it, for each.
+        running = self._loop.spawn(async_fn, args, "kailash handler", self._ended)
         self._running.add(running)
         return running
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocol.deadlines import DeadlineQueue
+from protocol.deadlines import NO_DEADLINES, DeadlineQueue
 
 
 class Subject:
@@ -36,6 +37,12 @@ def test_a_deadline_moves_and_goes() -> None:
     queue.arm(subject, 1.0)
     queue.clear()
     assert queue.expire(9.0) == []
+
+
+def test_the_queue_that_everybody_shares_stays_empty() -> None:
+    with pytest.raises(TypeError):
+        NO_DEADLINES.arm(Subject(), 1.0)
+    assert NO_DEADLINES.next() is None and NO_DEADLINES.expire(9.0) == []
 
 
 def test_finished_subjects_do_not_pile_up() -> None:

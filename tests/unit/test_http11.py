@@ -125,6 +125,26 @@ def test_a_head_that_repeats_is_known_again(make: Make) -> None:
     assert [type(event) for event in heard(server, large)] == [RequestHead, EndOfRequest]
 
 
+def test_lines_that_were_seen_are_known_again_and_there_are_not_too_many_of_them(make: Make) -> None:
+    server = make()
+    for number in range(100):
+        events = heard(server, request(b"Host: h", b"X: \t%d " % number, b"Y: z"))
+        assert list(events[0].headers) == [(b"host", b"h"), (b"x", b"%d" % number), (b"y", b"z")]
+        server.send_response(200)
+
+
+def test_a_large_answer_is_not_copied_behind_its_head(make: Make) -> None:
+    server = make()
+    heard(server, POST)
+    body = b"x" * 20_000
+    server.send_response(200, [(b"content-type", b"text/plain")], body)
+    start, rest = server.data_to_send()
+    assert rest is body and start.endswith(b"\r\ncontent-length: 20000\r\n\r\n")
+    heard(server, POST)
+    with pytest.raises(LocalProtocolError):
+        server.send_response(304, [(b"content-type", b"text/plain")], body)
+
+
 def test_a_parser_is_asked_once_for_a_head_that_repeats(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     server, made = make(), []
     monkeypatch.setattr(server, "_make_parser", lambda make=server._make_parser: made.append(None) or make())

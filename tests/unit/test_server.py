@@ -44,6 +44,16 @@ from tests.requirements import rule
 
 from .serverwire import ALL, EXTENSION, IO, OLD, call, error_of
 
+# What a transport tells beside a message
+
+
+def test_a_pipe_tells_nothing_of_arguments_so_that_there_is_nothing_to_compare() -> None:
+    talk = server()
+    talk.engine.mirrors = {"t": {}}
+    talk.say(enveloped(1, "tools/call", {"name": "t", "arguments": {"a": 1}}))
+    assert talk.take(Request).params.name == "t"
+
+
 # Lifecycle
 
 

@@ -79,7 +79,19 @@ def test_a_claim_counts_however_it_is_written(body: Any) -> None:
     assert reply.status == 400 and reply.code in (Code.INVALID_PARAMS, Code.HEADER_MISMATCH)
 
 
-@pytest.mark.parametrize("params", [None, {}, {"_meta": {}}, {"_meta": 5}, {"_meta": {"progressToken": []}}, 5])
+@pytest.mark.parametrize(
+    "params",
+    [
+        None,
+        {},
+        {"_meta": {}},
+        {"_meta": 5},
+        {"_meta": {"progressToken": []}},
+        {"_meta": 5, "text": "protocolVersion"},
+        {"text": "io.modelcontextprotocol/protocolVersion"},
+        5,
+    ],
+)
 def test_what_claims_nothing_needs_a_session(params: Any) -> None:
     reply = Server().post(request(1, "tools/list", params))
     assert (reply.status, reply.code, reply.json["id"]) == (400, Code.INVALID_REQUEST, 1)
