@@ -125,6 +125,13 @@ class HTTP11Client(Connection):
         self._parser = None
         self._events.append(ProtocolFault(refused.status, refused.reason))
 
+    def _accept(self, head: ResponseHead, body: bytes) -> bool:
+        if self._is_head:
+            return False
+        self._phase = _IDLE
+        self._events += (head, Data(body), _END_OF_RESPONSE)
+        return True
+
     def _read_head(self, source: bytes | bytearray) -> int:
         found = self._heads.read_response(source, is_bodiless=self._is_head)
         if found is None:

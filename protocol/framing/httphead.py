@@ -7,6 +7,7 @@ Each check gives the same verdict however the bytes are cut: a fault belongs to 
 """
 
 import re
+from typing import Any
 
 from msgspec import Struct
 
@@ -132,7 +133,6 @@ class HeadReader:
     __slots__ = (
         "_is_server",
         "_known_fields",
-        "_known_response",
         "_limits",
         "_longest_line",
         "_pattern",
@@ -147,10 +147,10 @@ class HeadReader:
         longest = limits.target_bytes + _LINE_EXTRA if is_server else limits.head_bytes
         self._longest_line = min(longest, limits.head_bytes)
         self._scanned = 0
-        self.known: tuple[bytes, tuple[RequestHead, int, int], bool] | None = None
-        """The last head as it came, what it said, and that the answer to it need say nothing of the connection."""
+        self.known: tuple[bytes, tuple[Any, int, int], bool] | None = None
+        """The last head as it came; what it said, the length of its body, its own end; that nothing of it is out of the
+        way: a counted body follows, and the connection goes on as most do."""
         self._known_fields: dict[bytes, tuple[bytes, bytes]] = {}
-        self._known_response: tuple[bytes, tuple[ResponseHead, int, int]] | None = None
 
     def _find(self, source: bytes | bytearray) -> re.Match[bytes] | None:
         # The pattern is tried on what comes at once; byte by byte that would take quadratic time.
@@ -276,7 +276,7 @@ class HeadReader:
         Raises:
             Refused: no head can come of this any more, or it contradicts itself.
         """
-        known = self._known_response
+        known = self.known
         if known is not None and not self._scanned and not is_bodiless and source.startswith(known[0]):
             return known[1]
         head = self._find(source)
@@ -297,7 +297,7 @@ class HeadReader:
         response = ResponseHead(status, text, headers, "1.1" if is_current else "1.0", keep_alive)
         found = (response, length, head.end())
         if not is_bodiless and head.end() <= _WORTH_KNOWING:
-            self._known_response = (head.group(), found)
+            self.known = (head.group(), found, keep_alive and length > 0)
         return found
 
     def _read_fields(self, block: bytes) -> Headers:

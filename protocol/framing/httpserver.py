@@ -131,23 +131,8 @@ class HTTP11Server(Connection):
                 self._is_draining = True
         elif self._phase is _UPGRADED:
             raise LocalProtocolError("the connection was handed over")
-        elif self._phase is not _CLOSED and not self._take_usual(data):
+        elif self._phase is not _CLOSED:
             self._take(data)
-
-    def _take_usual(self, data: bytes) -> bool:
-        """Take a request that comes whole and whose head is that of the one before it; tell whether this was one."""
-        known = self._heads.known
-        if known is None or not known[2] or self._buffer or self._phase is not _HEAD or not data.startswith(known[0]):
-            return False
-        request, length, end = known[1]
-        if request is not self._passed or len(data) != end + length:
-            return False
-        self._request = request
-        self._answer = _OWED
-        self._phase = _ANSWERING
-        self._is_usual = True
-        self._events += (request, Data(data[end:]), _END_OF_REQUEST)
-        return True
 
     def receive_eof(self) -> None:
         """Take the end of what the peer sends; requests that came whole are answered still."""
@@ -268,6 +253,14 @@ class HTTP11Server(Connection):
     def _fail(self, refused: Refused) -> None:
         self.refuse(refused.status, refused.reason)
         self._events.append(ProtocolFault(refused.status, refused.reason))
+
+    def _accept(self, head: RequestHead, body: bytes) -> bool:
+        self._request = head
+        self._answer = _OWED
+        self._phase = _ANSWERING
+        self._is_usual = True
+        self._events += (head, Data(body), _END_OF_REQUEST)
+        return True
 
     def _read_head(self, source: bytes | bytearray) -> int:
         # "a server … SHOULD ignore at least one empty line (CRLF) received prior to the request-line" — RFC 9112 2.2

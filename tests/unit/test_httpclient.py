@@ -188,6 +188,17 @@ def test_some_statuses_have_no_body_whatever_they_declare(make: Make, status: by
     assert [type(event) for event in events] == [ResponseHead, EndOfResponse] and client.is_idle
 
 
+def test_a_response_to_head_that_repeats_one_with_a_body_has_none_all_the_same(make: Make) -> None:
+    client = make()
+    for _ in range(3):
+        assert [type(event) for event in heard(client, OK)] == [ResponseHead, Data, EndOfResponse]
+        client.send_request("GET", "/", headers=HOST)
+    heard(client, OK)
+    client.send_request("HEAD", "/", headers=HOST)
+    # What follows belongs to no response.
+    assert [type(event) for event in heard(client, OK)] == [ResponseHead, EndOfResponse] and client.should_close
+
+
 def test_the_response_to_head_has_no_body_whatever_it_declares(make: Make) -> None:
     for fields in ([b"Content-Length: 500"], [b"Transfer-Encoding: chunked"], [], [b"Upgrade: h2c"]):
         client = make("HEAD", body_bytes=10)
