@@ -284,7 +284,8 @@ class ServerSession:
             self._run_inline(request, entry, None, span)
             return
         context = Context(self, request)
-        context.span = span
+        if span is not None:
+            context.span = span
         params = request.params
         if (
             getattr(params, "request_state", UNSET) is not UNSET
