@@ -15,7 +15,6 @@ Nothing but `initialize` and `notifications/initialized` is sent while GREETING 
 import re
 from collections.abc import Callable, Mapping
 from enum import Enum
-from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -86,7 +85,6 @@ SESSION: Final[Mapping[tuple[SessionState, SessionMove], SessionState]] = Mappin
 """What each move leads to; a pair that is not here cannot happen."""
 
 
-@lru_cache(maxsize=256)
 def _modern_headers(revision: str, method: str | None, name: str | None) -> tuple[Header, ...]:
     if method is None or not _METHOD.fullmatch(method):
         raise ValueError(f"method {method!r} has no form in the header Mcp-Method: use visible ASCII")
@@ -114,6 +112,8 @@ class HTTPSession:
         self.is_waiting: Callable[[], bool]
         """Tells whether a call waits to take up its stream; likewise."""
         self._initialize = b""
+        self._posted: tuple[str, str | None, str | None, tuple[Header, ...]] | None = None
+        """The last POST's revision, method and name, and its headers."""
         self._level: bytes | None = None
         self._watched: dict[str, bytes] = {}
         self._held: list[bytes] = []
@@ -154,7 +154,11 @@ class HTTPSession:
         revision = self.wire.engine.speaking
         if revision.era is Era.HANDSHAKE:
             return [*POST_HEADERS, *self.headers()]
-        return list(_modern_headers(revision.name, method, name))
+        # More often than not a client calls what it called before.
+        known = self._posted
+        if known is None or known[0] != revision.name or known[1] != method or known[2] != name:
+            known = self._posted = (revision.name, method, name, _modern_headers(revision.name, method, name))
+        return list(known[3])
 
     # The beginning
 

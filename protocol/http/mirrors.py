@@ -6,7 +6,6 @@ corresponding values in the request body" — 2026-07-28 basic/transports/stream
 
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
@@ -54,7 +53,6 @@ def _read_plain(headers: Headers) -> list[str | None]:
     return [None if headers.is_repeated(name) else _plain(headers.get(name)) for name in (_VERSION, _METHOD, _NAME)]
 
 
-@lru_cache(maxsize=256)
 def _plain(value: bytes | None) -> str | None:
     return value.decode("ascii") if value is not None and _PLAIN.fullmatch(value) else None
 
