@@ -188,6 +188,14 @@ def test_some_statuses_have_no_body_whatever_they_declare(make: Make, status: by
     assert [type(event) for event in events] == [ResponseHead, EndOfResponse] and client.is_idle
 
 
+def test_a_response_that_repeats_a_head_may_come_in_pieces(make: Make) -> None:
+    client = make()
+    whole = heard(client, OK)
+    for at in (len(OK) - 1, len(OK) - 4, len(OK) - 5, 10):
+        client.send_request("GET", "/", headers=HOST)
+        assert heard(client, OK[:at], OK[at:]) == whole and client.is_idle
+
+
 def test_a_response_to_head_that_repeats_one_with_a_body_has_none_all_the_same(make: Make) -> None:
     client = make()
     for _ in range(3):
