@@ -72,11 +72,14 @@ async def test_websockets_uses_our_server(port: int, compression: Any) -> None:
 
 @pytest.mark.parametrize(("message", "code"), [(b"binary", 1003), ("x" * (4 * 1024 * 1024 + 1), 1009)])
 async def test_websockets_learns_what_it_did_wrong(port: int, message: Any, code: int) -> None:
-    async with websockets.connect(f"ws://localhost:{port}/ws") as ws:
+    # Not `async with`: if we end our side while it still writes, `websockets` aborts a transport of CPython 3.11 that
+    # is over, which fails in `asyncio` (`_write_ready` does not count the loss, `abort` then uses the loop it let go).
+    ws = await websockets.connect(f"ws://localhost:{port}/ws")
+    with pytest.raises(websockets.ConnectionClosedError) as caught:
         await ws.send(message)
-        with pytest.raises(websockets.ConnectionClosedError) as caught:
-            await ws.recv()
-        assert caught.value.rcvd is not None and caught.value.rcvd.code == code
+        await ws.recv()
+    assert caught.value.rcvd is not None and caught.value.rcvd.code == code
+    await ws.wait_closed()
 
 
 async def test_websockets_is_refused_like_everybody(port: int) -> None:
