@@ -67,7 +67,6 @@ class Engine(ABC):
     """The part of the protocol machine that does not depend on the role."""
 
     role: Role
-    _decode = staticmethod(decode)
 
     # A request over HTTP may have an engine to itself; what it does not use it need not make.
     principal: str | None = None
@@ -104,7 +103,7 @@ class Engine(ABC):
         """Take one whole JSON text; never raises for what the peer sent."""
         if self.closed:
             return
-        self.receive_decoded(self._decode(data, self.limits), data)
+        self.receive_decoded(decode(data, self.limits), data)
 
     def receive_decoded(self, message: Envelope | Malformed, data: bytes) -> None:
         """Take a message that a binding has decoded already, in order to know where it belongs."""
@@ -116,10 +115,6 @@ class Engine(ABC):
             self._receive_request(message, message.id, message.method, None)
         else:
             self._receive_envelope(message, None)
-
-    def _receive_whole(self, data: bytes) -> None:
-        """Take a message of which only the head was read so far, and which turned out to be worth a closer look."""
-        self.receive_decoded(decode(data, self.limits), data)
 
     def _receive_other(self, message: Malformed, data: bytes) -> None:
         """Take what is no single message: a batch, or nothing that can be read."""
@@ -526,14 +521,17 @@ class Engine(ABC):
     def _take(self, request: Request) -> bool:
         """Claim the right to answer; `False` when the peer no longer wants the answer."""
         if request.state is _OPEN:
-            del self._requests[request.id]
-            request.state = _ANSWERED
-            if self._deadlines is not NO_DEADLINES:
-                self._deadlines.disarm(request)
+            self._settle_request(request)
             return True
         if request.state is RequestState.CANCELLED:
             return False
         raise LocalProtocolError(f"request {request.id!r} is already answered")
+
+    def _settle_request(self, request: Request) -> None:
+        del self._requests[request.id]
+        request.state = _ANSWERED
+        if self._deadlines is not NO_DEADLINES:
+            self._deadlines.disarm(request)
 
     def _reply(self, request: Request, data: bytes, code: int | None = None, retry_after: float | None = None) -> None:
         if request.batch is None:

@@ -267,7 +267,8 @@ class EnvelopeEra:
         info = model.encode(profile.info)
         self._server_info = b'"%b":%b' % (keys.SERVER_INFO.encode(), info)
         self._server_info_value = msgspec.json.decode(info)
-        self._suffixes: dict[str, bytes] = {}
+        self._suffixes: dict[tuple[type, str, str], bytes] = {}
+        """What follows the members of results of a type, by method and revision, where nothing of them is to change."""
 
     def claims(self, method: str, meta: RequestMeta) -> bool:
         """Tell whether a message belongs to this era, whatever the channel did before."""
@@ -318,6 +319,11 @@ class EnvelopeEra:
 
     def seal(self, request: Request, result: Any) -> Sealed:
         """Encode a result with `resultType`, the server's identity and, where the method has them, cache hints."""
+        kind = (type(result), request.method, request.context.revision.name)
+        suffix = self._suffixes.get(kind)
+        if suffix is not None and result.meta is UNSET and result.result_type is UNSET and not model.extra(result):
+            body = _encode(result)
+            return (memoryview(body)[:-1], b"," if len(body) > 2 else b"", suffix)
         if type(result) is Prepared:
             return result.seal(self, request)
         spec = self._profile.methods[request.method]
@@ -333,9 +339,9 @@ class EnvelopeEra:
             and not model.extra(result)
         ):
             body = _encode(result)
-            suffix = self._suffixes.get(spec.name)
-            if suffix is None:
-                suffix = self._suffixes[spec.name] = model.encode(self._reserved(spec))[1:]
+            suffix = model.encode(self._reserved(spec))[1:]
+            if downgrade is None and not spec.cacheable:
+                self._suffixes[kind] = suffix
             return (memoryview(body)[:-1], b"," if len(body) > 2 else b"", suffix)
         return (self._seal_mapping(spec, msgspec.json.decode(model.encode(result))),)
 

@@ -101,6 +101,8 @@ class Request(Event, eq=False):
     """The last progress sent."""
     batch: Batch | None = None
     is_listen: bool = False
+    arguments: Any = None
+    """What the arguments of a call were decoded to, where they were read with the request (`ServerProfile`)."""
 
     @property
     def is_open(self) -> bool:

@@ -15,12 +15,11 @@ from .limits import Limits
 
 __all__ = [
     "DECODE_ERRORS",
-    "Cut",
+    "MOST_DIGITS",
     "Envelope",
     "Malformed",
     "RequestId",
     "decode",
-    "decode_request",
     "duplicate_member",
     "encode_error",
     "encode_id",
@@ -28,6 +27,8 @@ __all__ = [
     "encode_request",
     "encode_result",
     "is_compact_call",
+    "is_too_deep",
+    "is_utf8",
     "is_valid_id",
     "split_batch",
     "with_id",
@@ -51,13 +52,6 @@ class Envelope(Struct, gc=False):
     params: Raw | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
     error: Raw | UnsetType = UNSET
-
-
-class Cut(Envelope, gc=False):
-    """A long request of which nothing but the head was read: that its params are JSON is still to be seen."""
-
-    text: bytes = b""
-    """All of it."""
 
 
 @final
@@ -116,15 +110,11 @@ def decode(data: bytes, limits: Limits) -> Envelope | Malformed:
         return _explain(data, error)
     # Raw members were skipped: that finds broken escapes, half a surrogate pair among them, and leaves the bytes of
     # text unread. They are checked here, once, for the whole message.
-    if not data.isascii() and not _is_utf8(data):
+    if not data.isascii() and not is_utf8(data):
         return _parse_error("invalid UTF-8")
-    size, depth = len(data), limits.depth
-    if (
-        size > 2 * depth
-        and (data.count(b"{") + data.count(b"[") > depth if size < _LONG else _has_many_brackets(data, depth))
-        and _is_too_deep(data, depth)
-    ):
-        return _parse_error(f"nested deeper than {depth} levels")
+    if is_too_deep(data, limits.depth):
+        return _parse_error(f"nested deeper than {limits.depth} levels")
+    size = len(data)
     request_id, method = envelope.id, envelope.method
     if type(request_id) is int and 0 <= request_id < _USUAL_ID and envelope.jsonrpc == "2.0":
         # The lengths of the usual members and of what stands between them leave no room for another.
@@ -138,22 +128,8 @@ def decode(data: bytes, limits: Limits) -> Envelope | Malformed:
     return _check(envelope, data, limits)
 
 
-def decode_request(data: bytes, limits: Limits) -> Envelope | Malformed:
-    """Decode one JSON-RPC message, of a long request in the usual spelling only the head: `Cut`.
-
-    Whoever decodes its params reads all of it, which is as long as that takes; if that fails, `decode` says why.
-    """
-    if len(data) >= _LONG:
-        head = _COMPACT_HEAD.match(data)
-        if head is not None and data.endswith(b"}}") and (data.isascii() or _is_utf8(data)):
-            depth, method = limits.depth, head[2].decode()
-            is_flat = not _has_many_brackets(data, depth) or not _is_too_deep(data, depth)
-            if is_flat and len(method) <= limits.method_bytes:
-                return Cut("2.0", int(head[1]), method, Raw(memoryview(data)[head.end() : -1]), text=data)
-    return decode(data, limits)
-
-
-def _is_utf8(data: bytes) -> bool:
+def is_utf8(data: bytes) -> bool:
+    """Tell whether bytes are UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError:
@@ -162,12 +138,21 @@ def _is_utf8(data: bytes) -> bool:
 
 
 _LONG = 4096
-_COMPACT_HEAD = re.compile(
-    rb'\{"jsonrpc":"2\.0","id":(0|[1-9][0-9]{0,14}),"method":"([A-Za-z0-9/_.-]+)","params":(?=\{)'
-)
-_USUAL_ID = 10**15
+MOST_DIGITS = 15
+"""Of a usual id."""
+_USUAL_ID = 10**MOST_DIGITS
 _BARE_REQUEST = len('{"jsonrpc":"2.0","id":,"method":"","params":}')
 _BARE_RESULT = len('{"jsonrpc":"2.0","id":,"result":}')
+
+
+def is_too_deep(data: bytes, depth: int) -> bool:
+    """Tell whether brackets nest deeper; most texts are too short for that, or have too few of them."""
+    size = len(data)
+    if size <= 2 * depth:
+        return False
+    if not (data.count(b"{") + data.count(b"[") > depth if size < _LONG else _has_many_brackets(data, depth)):
+        return False
+    return _nests(data, depth)
 
 
 def _has_many_brackets(data: bytes, depth: int) -> bool:
@@ -248,7 +233,7 @@ def _reason(error: Exception) -> str:
     return str(error)
 
 
-def _is_too_deep(data: bytes, limit: int) -> bool:
+def _nests(data: bytes, limit: int) -> bool:
     """Tell whether brackets outside strings nest deeper than `limit`, in time proportional to the bytes."""
     text = data.replace(b"\\\\", b"").replace(b'\\"', b"")
     structure = b"".join(text.split(b'"')[::2]).translate(_ONE_KIND, delete=_NOT_BRACKETS)

@@ -58,10 +58,15 @@ class Pipe:
         """Tell whether messages of a burst wait."""
         return bool(self._burst)
 
-    def go_on(self, *, is_last: bool = False) -> None:
-        """Take as many of the messages that wait as there is room for requests; all of them if `is_last`."""
-        if self._burst:
-            self._feed(self._burst.take(is_last=is_last))
+    def go_on(self, *, is_last: bool = False) -> bool:
+        """Take as many of the messages that wait as there is room for requests; all of them if `is_last`.
+
+        Returns:
+            Whether any were taken.
+        """
+        taken = self._burst.take(is_last=is_last) if self._burst else []
+        self._feed(taken)
+        return bool(taken)
 
     def _feed(self, messages: list[bytes | None]) -> None:
         receive = self.engine.receive_message

@@ -1,10 +1,10 @@
 """What one server and what one client is: shared by all engines of it, never changed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from msgspec import UNSET
+from msgspec import UNSET, Raw
 
 from . import meta, model
 from .capabilities import ClientCapabilities, ServerCapabilities, has
@@ -44,6 +44,8 @@ class ServerProfile:
         tasks: the server's tasks; a subscription to others is not honoured.
         cache_hints: `(ttlMs, cacheScope)` by method, for cacheable results that carry none; default `(0, "private")`.
         methods: rows for methods beyond the specification's.
+        arguments: decodes the arguments of some tools, by name, so that those of a repeated call are read once
+            (`Request.arguments`). It raises for whatever it cannot read, and may change while the server runs.
         cancels_listens: send `notifications/cancelled` before the result when the server ends a subscription.
 
     Raises:
@@ -62,6 +64,7 @@ class ServerProfile:
         tasks: TaskTable | None = None,
         cache_hints: Mapping[str, tuple[int, str]] = MappingProxyType({}),
         methods: Iterable[MethodSpec] = (),
+        arguments: Mapping[str, Callable[[Raw], Any]] = MappingProxyType({}),
         cancels_listens: bool = False,
     ) -> None:
         self.info = info
@@ -72,6 +75,7 @@ class ServerProfile:
         self.limits = limits
         self.sealer = sealer
         self.tasks = tasks
+        self.arguments = arguments
         self.cancels_listens = cancels_listens
         self.handshakes = {r.name: r for r in self.revisions if r.era is Era.HANDSHAKE}
         self.envelopes = {r.name: r for r in self.revisions if r.era is Era.ENVELOPE}

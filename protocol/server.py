@@ -1,18 +1,15 @@
 """The server role: what one server is (`ServerProfile`) and the machine that serves one channel (`ServerEngine`).
 
-A request walks one way: decode → era → context → method → capability → params → event (or a built-in answer).
+What comes in walks through `intake`; here it is answered.
 """
 
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
+from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType, structs
+from msgspec import UNSET, Raw, Struct, UnsetType
 
 from . import meta, model
 from .capabilities import ClientCapabilities, has
-from .engine import Engine
 from .eras import (
     LOG_LEVELS,
     EnvelopeEra,
@@ -23,31 +20,19 @@ from .eras import (
     undeclared,
 )
 from .errors import ErrorCode, ErrorObject, LocalProtocolError, RemoteProtocolError
-from .events import Batch, Call, Context, InputRequest, Notification, Outgoing, Request, RequestState, Result
+from .events import Call, Context, InputRequest, Notification, Outgoing, Request, RequestState, Result
+from .intake import Intake
 from .jsonrpc import (
-    DECODE_ERRORS,
-    Cut,
-    Envelope,
     RequestId,
-    decode_request,
-    duplicate_member,
-    encode_error,
     encode_notification,
     encode_result,
-    is_compact_call,
-    is_valid_id,
 )
-from .meta import RequestMeta
-from .methods import TASKS_EXTENSION, Role
+from .methods import TASKS_EXTENSION
 from .params import (
     AcknowledgedParams,
-    CallToolParams,
     CancelledParams,
-    GetPromptParams,
     ListenParams,
     LogParams,
-    PaginatedParams,
-    Params,
 )
 from .profiles import ServerProfile
 from .results import DiscoverResult, EmptyResult, InitializeResult, ListenResult
@@ -64,176 +49,17 @@ def _cancelled(request_id: RequestId, reason: str | None) -> CancelledParams:
     return CancelledParams(request_id=request_id, reason=UNSET if reason is None else reason)
 
 
-_NO_META = RequestMeta()
-_NO_PARAMS = Raw(b"{}")
-_decode_meta = msgspec.json.Decoder(RequestMeta).decode
-_decode_params = msgspec.json.Decoder(Params).decode
-
 # A member of an enum is 70 ns away in CPython 3.11.
 _OPEN, _ENVELOPE = RequestState.OPEN, Era.ENVELOPE
 
 
-class ServerEngine(Engine):
+class ServerEngine(Intake):
     """The protocol machine that serves one channel, in both eras at once."""
 
-    role = Role.SERVER
-    _decode = staticmethod(decode_request)
-    profile: ServerProfile
-    _handshake_era: HandshakeEra | None = None
     _listeners: dict[RequestId, tuple[Request, SubscriptionFilter]]
     _announced: set[tuple[RequestId | None, ChangeNotice]]
 
-    @property
-    def _envelope(self) -> EnvelopeEra:
-        return self.profile.envelope_era
-
-    @property
-    def _handshake(self) -> HandshakeEra:
-        if self._handshake_era is None:
-            self._handshake_era = HandshakeEra(self.profile)
-        return self._handshake_era
-
     # What comes in
-
-    def _receive_request(self, envelope: Envelope, request_id: RequestId, method: str, batch: Batch | None) -> None:
-        if batch is not None:
-            batch.pending += 1
-        profile = self.profile
-        raw = _NO_PARAMS if envelope.params is UNSET else envelope.params
-        read = profile.decoders.get(method)
-        params: Any = None
-        fault: str | None = None
-        request_meta = _NO_META
-        known = None
-        try:
-            if read is not None:
-                params = read(raw)
-        except DECODE_ERRORS as error:
-            fault = str(error)
-        context: Context | ErrorObject | None = None
-        try:
-            raw_meta = (_decode_params(raw) if params is None else params).meta
-            if raw_meta is not UNSET:
-                known = profile.envelope_era.known.get(bytes(raw_meta))
-                if known is None:
-                    request_meta = _decode_meta(raw_meta)
-                else:
-                    # The same bytes again, as from every client that sends no progress token.
-                    request_meta, context = known
-                    context = self.check_transport(method, request_meta, params) or context
-        except DECODE_ERRORS as error:
-            fault = f"_meta: {error}" if fault is None else fault
-        if fault is not None and type(envelope) is Cut:
-            self._receive_whole(envelope.text)
-            return
-        if context is None:
-            context = self._admit(method, request_meta, params)
-        if batch is not None and type(context) is Context and not context.revision.batching:
-            # A batch may be legal here and this member still be of the revision that has none.
-            why = f"no batches in revision {context.revision.name}"
-            context = ErrorObject(ErrorCode.INVALID_REQUEST, f"Invalid request: {why}")
-        if type(context) is Context:
-            refusal = self._refusal(context, request_id, method, request_meta, known is None, raw, params, fault)
-            if refusal is None:
-                request = Request(
-                    request_id, method, params, context, self.principal, request_meta.progress_token, batch=batch
-                )
-                self._requests[request_id] = request
-                answer = _BUILT_IN.get(method)
-                if answer is None:
-                    # One that is answered at once cannot stand for the batch: it is gone when the reply is routed.
-                    if batch is not None and batch.id is None:
-                        batch.id = request_id
-                    self._events.append(request)
-                else:
-                    answer(self, request)
-                return
-        else:
-            refusal = context  # type: ignore[assignment]
-        assert refusal is not None
-        data = encode_error(request_id, refusal)
-        if batch is None:
-            self._outgoing.append(Outgoing(data, request_id, True, refusal.code))
-        else:
-            self._end_batch_member(batch, data)
-
-    def _admit(self, method: str, request_meta: RequestMeta, params: Any) -> Context | ErrorObject:
-        """Classify one message by era, whatever came before on the channel, and find its context."""
-        if not self._envelope.claims(method, request_meta):
-            return self._handshake.admit(method, params)
-        return (
-            EnvelopeEra.lacking(request_meta)
-            or self.check_transport(method, request_meta, params)
-            or self._envelope.admit(request_meta, getattr(params, "meta", UNSET))
-        )
-
-    def check_transport(self, method: str, request_meta: RequestMeta, params: Any) -> ErrorObject | None:
-        """Compare a message with what its transport says of it; HTTP has headers to compare, pipes have none."""
-        return None
-
-    def _refusal(
-        self,
-        context: Context,
-        request_id: RequestId,
-        method: str,
-        request_meta: RequestMeta,
-        is_new_meta: bool,
-        raw: Raw,
-        params: Any,
-        fault: str | None,
-    ) -> ErrorObject | None:
-        """Return the error of a request that has a context and still cannot be handled."""
-        if request_id in self._requests:
-            # "MUST NOT have been previously used by the requestor" — basic#requests; the first goes on undisturbed.
-            return ErrorObject(ErrorCode.INVALID_REQUEST, "Invalid request: id is in use")
-        gates = self.profile.gates[context.revision.name]
-        if method not in gates:
-            return ErrorObject(ErrorCode.METHOD_NOT_FOUND, "Method not found")
-        extension = gates[method]
-        if extension is not None:
-            # What an extension adds exists only between peers that both declared it — basic/versioning#extensions
-            refusal = undeclared(context, extension)
-            if refusal is not None:
-                return refusal
-        if fault is None:
-            fault = self._fault_of(raw, params, request_meta, is_new_meta)
-        if fault is not None:
-            return ErrorObject(ErrorCode.INVALID_PARAMS, f"Invalid params: {fault}")
-        if len(self._requests) >= self.limits.requests <= self.in_flight and method not in _BUILT_IN:
-            data = {"retryable": True, "limit": self.limits.requests}
-            return ErrorObject(ErrorCode.OVERLOADED, "Too many requests in flight", data)
-        return self.check_arguments(params) if self.mirrors else None
-
-    mirrors: Mapping[str, Any] = MappingProxyType({})
-    """What a transport tells of the arguments of some tools beside the body, by tool; HTTP has headers for that."""
-
-    def check_arguments(self, params: Any) -> ErrorObject | None:
-        """Compare the arguments of a call with what its transport says of them."""
-        return None
-
-    def _fault_of(self, raw: Raw, params: Any, request_meta: RequestMeta, is_new_meta: bool) -> str | None:
-        """Return what is wrong with well-typed params: sizes, and members that appear twice."""
-        limits = self.limits
-        token = request_meta.progress_token
-        if token is not UNSET and not (is_valid_id(token, limits) and len(str(token)) <= limits.token_bytes):
-            return "progressToken out of range"
-        raw_meta = params.meta
-        if is_new_meta and raw_meta is not UNSET:
-            twice = duplicate_member(raw_meta)
-            if twice is not None:
-                return f"duplicate member {twice!r}"
-        if type(params) is CallToolParams:
-            if len(params.name) > limits.name_bytes:
-                return "name too long"
-            if is_compact_call(raw, params.name, params.arguments, raw_meta):
-                return None
-        elif type(params) is PaginatedParams and isinstance(params.cursor, str):
-            if len(params.cursor) > limits.cursor_bytes:
-                return "cursor too long"
-        elif type(params) is GetPromptParams and len(params.name) > limits.name_bytes:
-            return "name too long"
-        twice = duplicate_member(raw, *(value for value in structs.astuple(params) if isinstance(value, Raw)))
-        return None if twice is None else f"duplicate member {twice!r}"
 
     def _receive_other_notification(self, method: str, params: Any) -> None:
         self._handshake.advance(method)
@@ -293,7 +119,7 @@ class ServerEngine(Engine):
             return
         era = self.profile.envelope_era if request.context.revision.era is _ENVELOPE else self._handshake
         data = encode_result(request.id, *era.seal(request, result))
-        self._take(request)
+        self._settle_request(request)
         self._reply(request, data)
 
     def seal(self, request: Request, result: Struct | dict[str, Any] | Raw | Prepared) -> Raw:
@@ -584,7 +410,7 @@ class ServerEngine(Engine):
         self._listeners = {}
 
 
-_BUILT_IN: dict[str, Callable[[ServerEngine, Request], None]] = {
+ServerEngine.built_in = {
     "initialize": ServerEngine._answer_initialize,
     "ping": ServerEngine._answer_ping,
     "server/discover": ServerEngine._answer_discover,

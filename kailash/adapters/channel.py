@@ -43,8 +43,8 @@ class PipeLike(Protocol):
     def is_holding(self) -> bool:
         """Tell whether messages wait that were read, until `go_on`."""
 
-    def go_on(self, *, is_last: bool = False) -> None:
-        """Take those of them for which there is room, or all."""
+    def go_on(self, *, is_last: bool = False) -> bool:
+        """Take those of them for which there is room, or all; tell whether there were any."""
 
     def receive_data(self, data: bytes) -> None:
         """Take what was read."""
@@ -89,7 +89,7 @@ class ChannelLimits:
 DEFAULT_LIMITS = ChannelLimits()
 
 _PATIENCE = 0.05
-"""Seconds in which a burst of more requests than may be in flight gets room, as calls of it are answered."""
+"""Seconds in which some of a burst of more requests than may be in flight gets room, as calls of it are answered."""
 _BREATH = 0.001
 """Seconds between two looks for it."""
 
@@ -275,7 +275,12 @@ class Channel(ABC):
         if self._closing:
             return
         now = self.now()
-        self._step(lambda: self.pipe.go_on(is_last=now >= self._patience_ends))
+
+        def take() -> None:
+            if self.pipe.go_on(is_last=now >= self._patience_ends):
+                self._patience_ends = now + _PATIENCE  # calls are being answered
+
+        self._step(take)
         self._settle()
         if self.pipe.is_holding:
             self._is_going_on = True

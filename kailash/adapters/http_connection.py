@@ -3,8 +3,7 @@
 data ─► codec ─head─► endpoint.refuse ─► admit ─body─► endpoint.receive_request ─► exchange ─► take (the runtime)
 runtime ─► channel.flush ─► owner.flush ─► exchanges with something to write ─► codec ─► one write each
 
-Time: a connection has one timer, armed at most `tick` ahead and never moved; when it fires it looks at `_due`, the one
-deadline that counts just now. So a request costs no timer.
+A request that comes whole behind a head that came before is answered without an event of the codec's: `_take_whole`.
 """
 
 from __future__ import annotations
@@ -21,10 +20,12 @@ from protocol.framing.httphead import RequestHead
 from protocol.http.answer import Answer, Arrival, Part, ResponseHead
 from protocol.http.exchange import Exchange
 from protocol.http.upgrade import Upgrade
+from protocol.repeats import CallReader
 
 from .carriers import EndpointLike
 from .departure import Departure, Move, Succession, report
-from .loops import Running, Timer
+from .http_timer import TimedConnection
+from .loops import Running
 from .switchboard import Relay, encode_request
 from .waiter import make_waiter
 
@@ -44,27 +45,25 @@ _LINGER_BYTES = 256 * 1024
 _LINGER_SECONDS = 2.0
 
 
-class HTTPConnection(asyncio.Protocol):
+class HTTPConnection(TimedConnection):
     """One connection: requests one after the other, each answered by an exchange."""
 
     __slots__ = (
-        "_admission", "_arrival", "_body", "_caller", "_codec", "_departure", "_due", "_endpoint", "_exchange",
-        "_head", "_held", "_http", "_is_busy", "_is_complete", "_is_cut", "_is_lost", "_is_paused", "_is_turned_away",
-        "_is_unread", "_lingered", "_now", "_out", "_passed", "_queued", "_read", "_relay", "_timed", "_timer",
-        "_timer_at", "_transport", "_unsent", "_waiters",
+        "_admission", "_arrival", "_body", "_caller", "_codec", "_departure", "_endpoint", "_exchange", "_head",
+        "_held", "_is_busy", "_is_complete", "_is_cut", "_is_turned_away", "_is_unread", "_lingered", "_out",
+        "_passed", "_queued", "_read", "_relay", "_timed", "_transport", "_unsent", "_waiters",
     )  # fmt: skip
 
     def __init__(self, http: HTTPServer, read: bytes = b"") -> None:
-        self._http = http
+        super().__init__(http)
         self._read = read
         self._relay: Relay | None = None
         """Passes everything on to another worker."""
         self._departure: Departure | None = None
         """Where the connection goes that speaks HTTP no longer, or not with us."""
-        self._now = http.loop.now
         self._codec = make_http_server(http.options.codec, http.options.limits)
         self._transport: asyncio.Transport
-        self._arrival = Arrival()
+        self._arrival = Arrival(calls=CallReader())
         self._head: RequestHead | None = None
         """The request at hand, once it is let in."""
         self._endpoint: EndpointLike | None = None
@@ -85,15 +84,9 @@ class HTTPConnection(asyncio.Protocol):
         """Bytes of it that must not become too many: of event streams, and of answers to pipelined requests."""
         self._held: list[Any] = []
         """Of pipelined requests, what is taken up once the peer has read more."""
-        self._timer: Timer | None = None
-        self._timer_at = inf
-        self._due = inf
         self._is_busy = False
-        self._is_paused = False
-        """The peer does not take what is sent."""
         self._is_unread = False
         """We do not take what the peer sends."""
-        self._is_lost = False
         self._is_turned_away = False
         self._is_cut = False
         """The request at hand, or what was taken for one, was not read to its end."""
@@ -133,7 +126,8 @@ class HTTPConnection(asyncio.Protocol):
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if isinstance(name, tuple):
             peer = transport.get_extra_info("peername")
-            self._arrival = Arrival(local=name[0], peer=peer[0] if isinstance(peer, tuple) else None)
+            away = peer[0] if isinstance(peer, tuple) else None
+            self._arrival = Arrival(local=name[0], peer=away, calls=CallReader())
         self._wait(http.timeouts.head)
 
     def data_received(self, data: bytes) -> None:
@@ -147,6 +141,11 @@ class HTTPConnection(asyncio.Protocol):
                 self._transport.abort()
             return
         codec = self._codec
+        if not self._is_busy:
+            found = codec.recall(data)
+            if found is not None:
+                self._take_whole(*found)
+                return
         codec.receive_data(data)
         if codec.phase is _HEAD and self._timed is None:
             self._timed = _HEAD
@@ -192,9 +191,7 @@ class HTTPConnection(asyncio.Protocol):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the exchange, if there is one."""
         self._is_lost = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_timer()
         if self._relay is not None:
             self._relay.close()
         if self._admission is not None:
@@ -225,14 +222,7 @@ class HTTPConnection(asyncio.Protocol):
         self._is_busy = True
         try:
             while events:
-                if len(events) == 3 and type(events[0]) is RequestHead and type(events[2]) is EndOfRequest:
-                    # A request with its body, as nearly always.
-                    self._timed = None
-                    self._begin(events[0])
-                    if self._head is not None:
-                        self._body.append(events[1].data)
-                    self._receive()
-                elif self._take(events):
+                if self._take(events):
                     return
                 events = codec.events_received()
                 if events:
@@ -247,6 +237,26 @@ class HTTPConnection(asyncio.Protocol):
             self._timed = _BODY
             self._wait(self._http.timeouts.body)
         self._send()
+
+    def _take_whole(self, head: RequestHead, body: bytes) -> None:
+        """Take a request that came whole, as nearly every one does."""
+        http = self._http
+        self._is_busy = True
+        try:
+            self._timed = None
+            if head is self._passed and http.admit is None and not http.is_draining:
+                self._answer(head, body)
+            else:
+                self._begin(head)
+                if self._head is not None:
+                    self._body.append(body)
+                self._receive()
+        finally:
+            self._is_busy = False
+        if self._departure is None:
+            self._send()
+        else:
+            self._advance()
 
     def _take(self, events: list[Any]) -> bool:
         """Take what the codec found; tell whether the connection has left."""
@@ -325,16 +335,19 @@ class HTTPConnection(asyncio.Protocol):
             self._codec.send_continue()
 
     def _receive(self) -> None:
-        head, endpoint = self._head, self._endpoint
-        if head is None or endpoint is None:
+        head = self._head
+        if head is None:
             return  # refused by its head
         if self._admission is not None:
             self._is_complete = True
             return
         pieces = self._body
         self._head, self._body = None, []
-        body = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        http, caller = self._http, self._caller
+        self._answer(head, pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def _answer(self, head: RequestHead, body: bytes) -> None:
+        http, caller, endpoint = self._http, self._caller, self._endpoint
+        assert endpoint is not None
         if http.switchboard is not None:
             place = http.place(head)
             if place is not None and head.version == "1.1":
@@ -355,6 +368,12 @@ class HTTPConnection(asyncio.Protocol):
         http.take(found, caller)
         # What was answered at once is never attached to anything.
         parts = found.data_to_send()
+        if len(parts) == 1 and type(parts[0]) is Answer:
+            answer = parts[0]
+            self._codec.send_response(answer.status, answer.headers, answer.body)
+            if not self._is_paused:
+                self._set_due(http.timeouts.idle)
+            return
         if found.is_live:
             self._exchange = found
             http.carriers.attach(found, self)
@@ -376,8 +395,7 @@ class HTTPConnection(asyncio.Protocol):
 
     def retire(self) -> None:
         """Hear of the connection no more: it is another's."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_timer()
         self._is_lost = True
         self._http.forget(self)
 
@@ -532,17 +550,6 @@ class HTTPConnection(asyncio.Protocol):
 
     # Time
 
-    def _wait(self, seconds: float) -> None:
-        """Set the deadline, unless the peer's not reading sets one."""
-        if not self._is_paused:
-            self._set_due(seconds)
-
-    def _set_due(self, seconds: float) -> None:
-        now = self._now()
-        self._due = now + seconds
-        if self._timer is None and not self._is_lost:
-            self._arm(min(self._due, now + self._http.tick))
-
     def _wait_for_exchange(self) -> None:
         exchange = self._exchange
         if exchange is None or self._is_paused:
@@ -552,19 +559,9 @@ class HTTPConnection(asyncio.Protocol):
         if deadline is not None and (self._timer is None or deadline < self._timer_at):
             self._arm(deadline)
 
-    def _arm(self, when: float) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._http.loop.call_at(when, self._on_time)
-        self._timer_at = when
-
-    def _on_time(self) -> None:
-        self._timer = None
-        now = self._now()
+    def _on_time(self, now: float) -> None:
         transport = self._transport
-        if now < self._due:
-            self._arm(min(self._due, now + self._http.tick))
-        elif self._is_paused:
+        if self._is_paused:
             size = transport.get_write_buffer_size()
             if size < self._unsent:  # slow, but it takes something
                 self._unsent = size

@@ -73,6 +73,8 @@ class Entry:
         self._context_name = next((name for name, type_ in injected.items() if type_ is Context), None)
         self._token_name = next((name for name, type_ in injected.items() if type_ is not Context), None)
         self.wants_context = bool(injected)
+        self.is_direct = self.mode is Mode.INLINE and not injected
+        """Nothing but the function has a part in its calls; settled by whoever composes the pipeline."""
 
     @property
     def name(self) -> str:

@@ -111,6 +111,7 @@ class Policies:
         slot = self.metrics.slot(entry.kind, entry.name) if self.is_counting else None
         if stages or slot is not None or self.audit is not None or self.tracing is not None:
             entry.pipeline = Pipeline(stages, slot, self.metrics, self.audit, self.tracing)
+            entry.is_direct = False
 
     def forget(self, entry: Entry) -> None:
         """Let go of an entry that was removed."""

@@ -176,6 +176,8 @@ class Registry:
         self.completions: dict[tuple[str, str], CompletionEntry] = {}
         self.mirrors: dict[str, Any] = {}
         """Tools' arguments that are mirrored in HTTP headers, by the tool's name."""
+        self.decoders: dict[str, Callable[[msgspec.Raw], Any]] = {}
+        """What decodes the arguments of tools, by name, where that runs nothing of their authors'."""
 
     def add_tool(self, entry: ToolEntry) -> None:
         """Register a tool.
@@ -185,16 +187,24 @@ class Registry:
         """
         mirrored = _mirrors_of(entry)
         self.tools.add(entry)
-        if mirrored:
-            self.mirrors[entry.name] = mirrored
+        self._note(entry, mirrored)
         entry.reshaped = lambda: self._reshaped(entry)
 
     def _reshaped(self, entry: ToolEntry) -> None:
         mirrored = _mirrors_of(entry)
-        self.mirrors.pop(entry.name, None)
+        self._forget(entry.name)
+        self._note(entry, mirrored)
+        self.tools.refresh()
+
+    def _note(self, entry: ToolEntry, mirrored: Any) -> None:
         if mirrored:
             self.mirrors[entry.name] = mirrored
-        self.tools.refresh()
+        if entry.decodes_early:
+            self.decoders[entry.name] = entry.arguments.decode
+
+    def _forget(self, name: str) -> None:
+        self.mirrors.pop(name, None)
+        self.decoders.pop(name, None)
 
     def remove_tool(self, name: str) -> ToolEntry:
         """Take a tool away, and return it.
@@ -202,7 +212,7 @@ class Registry:
         Raises:
             KeyError: there is none of that name.
         """
-        self.mirrors.pop(name, None)
+        self._forget(name)
         entry = self.tools.remove(name)
         entry.reshaped = None
         return entry

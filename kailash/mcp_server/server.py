@@ -569,6 +569,7 @@ class MCPServer(Registration):
             limits=self.limits,
             sealer=self._sealer,
             tasks=self.tasks.table,
+            arguments=registry.decoders,
             cache_hints=dict.fromkeys(lists, kept),
         )
         return profile

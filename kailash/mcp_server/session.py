@@ -261,7 +261,9 @@ class ServerSession:
             timeout = self.server.request_timeout if entry.timeout is None else entry.timeout
             if timeout is not None:
                 self.engine.limit_request(request, self.channel.now() + timeout)
-        if entry.pipeline is None:
+        if entry.is_direct and launch is None:
+            self._run_inline(request, entry, None, None)
+        elif entry.pipeline is None:
             self.proceed(request, entry, launch)
         else:
             passage = self._passages[request] = Passage.begin(self, request, entry, launch)

@@ -136,6 +136,11 @@ class ToolEntry(Entry):
         """The name it is called by."""
         return self.tool.name
 
+    @property
+    def decodes_early(self) -> bool:
+        """Tell whether the arguments may be decoded before anything is known of the call."""
+        return self._fits is None and self.arguments.is_plain
+
     def spelled_arguments(self, request: Request) -> bytes | None:
         """Return the text in which the arguments came."""
         raw = request.params.arguments
@@ -157,7 +162,8 @@ class ToolEntry(Entry):
             wrong = self._fits(_decoded(raw))
             if wrong is not None:
                 raise ArgumentError(f"arguments do not fit the input schema: {wrong}")
-        return self.arguments.bind(raw)
+        read, request.arguments = request.arguments, None  # once: what it holds is the function's to change
+        return self.arguments.bind(raw, read)
 
     def finish(self, value: Any, request: Request) -> CallToolResult:
         """Turn the returned value into a tool result."""

@@ -19,7 +19,7 @@ from . import annotations as ann
 from .docstrings import Doc, parse_docstring
 from .errors import ArgumentError
 from .inline import Style
-from .normal import normalise
+from .normal import is_plain, normalise
 from .plans import decode_hook, split_path
 from .render import SchemaWriter
 
@@ -44,19 +44,29 @@ class Arguments(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     """True when there is nothing to send."""
     names: frozenset[str]
     required: tuple[str, ...]
+    shape: type[msgspec.Struct]
+    """What the arguments are decoded to."""
+    is_plain: bool
+    """True when decoding them runs nothing of the function's author: no class, no validator, no factory."""
     decode: Callable[[Any], Any]
-    """The struct decoder `bind` uses."""
+    """The decoder of it that `bind` uses."""
     structured: tuple[str, ...] = ()
     """Arguments that can only be arrays or objects."""
     extra: Callable[[Any], Any] | None = None
     """Decodes the value of an argument that `**kwargs` collects."""
 
-    def bind(self, raw: bytes | msgspec.Raw | None = None) -> dict[str, Any]:
+    def bind(self, raw: bytes | msgspec.Raw | None = None, read: Any = None) -> dict[str, Any]:
         """Decode raw JSON arguments into keyword arguments for the call.
+
+        Args:
+            raw: The arguments.
+            read: What `decode` has made of them already, if it has.
 
         Raises:
             ArgumentError: The arguments do not fit the signature.
         """
+        if type(read) is self.shape:
+            return asdict(read)
         if raw is None:
             raw = b"{}"
         try:
@@ -188,6 +198,7 @@ def derive_arguments(fn: Callable[..., Any], *, skip: Collection[type] = (), sty
     structured: list[str] = []
     extra: Callable[[Any], Any] | None = None
     additional: Any = False
+    is_safe = True
     for parameter, hint in _parameters(fn, tuple(skip)):
         hidden = _injected_type(parameter, hint, frozenset(skip))
         if hidden is not None:
@@ -204,6 +215,7 @@ def derive_arguments(fn: Callable[..., Any], *, skip: Collection[type] = (), sty
             raise TypeError(f"{_name(fn)}: parameter {parameter.name!r}: {error}") from error
         properties[parameter.name] = schema
         fields.append(field)
+        is_safe &= is_plain(field[1]) and not _runs_factory(*field[2:])
         if len(field) == 2:
             required.append(parameter.name)
         if _kinds(schema, writer) <= {"array", "object", "null"}:
@@ -220,6 +232,8 @@ def derive_arguments(fn: Callable[..., Any], *, skip: Collection[type] = (), sty
         is_trivial=not fields and extra is None,
         names=frozenset(properties),
         required=tuple(required),
+        shape=struct,
+        is_plain=is_safe and extra is None,
         decode=msgspec.json.Decoder(struct, dec_hook=decode_hook).decode,
         structured=tuple(structured),
         extra=extra,
@@ -257,6 +271,12 @@ def _default(value: Any) -> Any:
     if type(value) in (list, dict, set):
         return msgspec.field(default_factory=value.copy)
     return msgspec.field(default_factory=lambda: value)
+
+
+def _runs_factory(default: Any = None) -> bool:
+    """Tell whether a struct default is made by something that is not Python's own."""
+    factory = getattr(default, "default_factory", NODEFAULT)
+    return factory is not NODEFAULT and not inspect.isbuiltin(factory)
 
 
 def _parameters(fn: Callable[..., Any], skip: tuple[type, ...]) -> list[tuple[inspect.Parameter, Any]]:

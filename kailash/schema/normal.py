@@ -57,6 +57,22 @@ class Entry(msgspec.Struct, frozen=True):
     """UNSET when there is one that is not a value (a factory)."""
 
 
+_CONTAINERS = frozenset({list, dict, set, frozenset, tuple})
+
+
+def is_plain(kind: Any) -> bool:
+    """Tell whether a normalised type is read without running anyone's code: no class of a user's, no marker in it."""
+    base = ann.split(kind)[0]
+    if base is Any or base in _LEAVES:
+        return True
+    if get_origin(base) is Literal:
+        return True
+    members = get_args(base)
+    return (ann.is_union(base) or get_origin(base) in _CONTAINERS) and all(
+        member is Ellipsis or is_plain(member) for member in members
+    )
+
+
 def normalise(annotation: Any) -> Any:
     """Turn an annotation into a type msgspec can decode."""
     return _Normaliser().run(annotation)

@@ -106,6 +106,11 @@ class HTTP11Client(Connection):
             self._phase = _CLOSED
         elif self._phase is not _CLOSED:
             self.has_response_begun = True
+            found = self._recall(data) if self._phase is _HEAD and not self._is_head else None
+            if found is not None:
+                self._phase = _IDLE
+                self._events += (found[0], Data(found[1]), _END_OF_RESPONSE)
+                return
             self._take(data)
             if self.is_idle and self._buffer:
                 self._phase = _CLOSED
@@ -124,13 +129,6 @@ class HTTP11Client(Connection):
         self._phase = _CLOSED
         self._parser = None
         self._events.append(ProtocolFault(refused.status, refused.reason))
-
-    def _accept(self, head: ResponseHead, body: bytes) -> bool:
-        if self._is_head:
-            return False
-        self._phase = _IDLE
-        self._events += (head, Data(body), _END_OF_RESPONSE)
-        return True
 
     def _read_head(self, source: bytes | bytearray) -> int:
         found = self._heads.read_response(source, is_bodiless=self._is_head)

@@ -15,7 +15,7 @@ from msgspec import Struct
 from ..errors import LocalProtocolError
 from .headers import NO_HEADERS, Headers, is_token
 from .httpbody import Body, ChunkedBody, CountedBody, EndlessBody
-from .httphead import CHUNKED, HeadReader, HTTPLimits, Refused, RequestHead, ResponseHead
+from .httphead import CHUNKED, HeadReader, HTTPLimits, KnownHead, Refused, RequestHead, ResponseHead
 
 __all__ = [
     "DISAGREEMENT",
@@ -143,8 +143,8 @@ class Connection(ABC):
     """What both sides share: reading one message after the other."""
 
     __slots__ = (
-        "_body", "_buffer", "_events", "_head", "_heads", "_limits", "_make_parser", "_out", "_parser", "_passed",
-        "_phase",
+        "_body", "_buffer", "_events", "_heads", "_limits", "_make_parser", "_out", "_parser", "_passed", "_phase",
+        "_reading",
     )  # fmt: skip
 
     def __init__(self, make_parser: Callable[[], MessageParser], limits: HTTPLimits, *, is_server: bool) -> None:
@@ -158,9 +158,9 @@ class Connection(ABC):
         self._body: Body = CountedBody(0)
         self._parser: MessageParser | None = None
         """Reads the current message, unless its head has passed already."""
-        self._head: RequestHead | ResponseHead | None = None
-        """Of the current message, if its body is counted."""
-        self._passed: RequestHead | ResponseHead | None = None
+        self._reading: KnownHead | None = None
+        """That of the current message, if its body is counted."""
+        self._passed: KnownHead | None = None
         """The last such head with which the parser took a whole message."""
 
     @property
@@ -194,15 +194,21 @@ class Connection(ABC):
             self._fail(refused)
             return 0
 
+    def _recall(self, data: bytes) -> tuple[Any, bytes] | None:
+        """Return head and body of a whole message whose head came before, as most are."""
+        heads = self._heads
+        known = heads.known
+        if known is None or not known.is_usual or known is not self._passed or self._buffer:
+            return None
+        found = heads.recall(data)
+        if found is None:
+            return None
+        head, length, end = found
+        return (head, data[end:]) if len(data) == end + length else None
+
     def _take(self, data: bytes) -> None:
         """Read on with what came."""
         buffer = self._buffer
-        known = self._heads.known
-        if known is not None and known[2] and not buffer and self._phase is _HEAD and data.startswith(known[0]):
-            # A whole message whose head is that of the one before, as most are.
-            head, length, end = known[1]
-            if head is self._passed and len(data) == end + length and self._accept(head, data[end:]):
-                return
         if buffer:
             buffer += data
             del buffer[: self._read(buffer)]
@@ -216,9 +222,10 @@ class Connection(ABC):
 
     def _start_body(self, source: bytes | bytearray, start: int, head: RequestHead | ResponseHead, length: int) -> int:
         """Let the parser read a head up to `start`, and what is there of its body; return how far that goes."""
-        if head is self._passed:
-            # The head is that of an earlier message, byte by byte: the parser would say of it what it said then, and of
-            # a counted body it has nothing to say.
+        known = self._heads.known
+        if known is not None and known is self._passed:
+            # The head is that of an earlier message, but perhaps for the length: the parser would say of it what it
+            # said then, and of a counted body it has nothing to say.
             if start + length <= len(source):
                 if length:
                     self._events.append(Data(bytes(source[start : start + length])))
@@ -230,7 +237,7 @@ class Connection(ABC):
             self._advance(bytes(source[start:end]))
             return end
         is_upgrade = head.headers.get(b"upgrade") is not None
-        self._passed, self._head = None, None if length < 0 or is_upgrade else head
+        self._passed, self._reading = None, None if length < 0 or is_upgrade else known
         self._phase = _BODY
         self._parser = self._make_parser()
         if length >= 0:
@@ -264,12 +271,8 @@ class Connection(ABC):
         if body.is_complete:
             if parser is not None:
                 self._parser = None
-                self._passed = self._head
+                self._passed = self._reading
             self._finish(body.trailers)
-
-    @abstractmethod
-    def _accept(self, head: Any, body: bytes) -> bool:
-        """Report a whole message whose head came before; `False`: it means something else this time."""
 
     @abstractmethod
     def _read_head(self, source: bytes | bytearray) -> int:

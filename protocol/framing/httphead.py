@@ -9,7 +9,7 @@ Each check gives the same verdict however the bytes are cut: a fault belongs to 
 import re
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from .headers import Headers, trim
 
@@ -18,6 +18,7 @@ __all__ = [
     "UNTIL_EOF",
     "HTTPLimits",
     "HeadReader",
+    "KnownHead",
     "Refused",
     "RequestHead",
     "ResponseHead",
@@ -112,6 +113,9 @@ _BLOCK = re.compile(_FIELDS)
 _CODING_AND_TAB = re.compile(rb"(?im)^transfer-encoding:[^\r]*\t *\r")
 _VALID_HOST = re.compile(_HOST)
 _LENGTH = re.compile(rb"[0-9]{1,19}")
+_LENGTH_LINE = re.compile(rb"(?i)\r\ncontent-length:[ \t]*([1-9][0-9]*)[ \t]*\r\n")
+_MOST_DIGITS = 15
+_ZERO = ord("0")
 
 _END = b"\r\n\r\n"
 # What ends a head, rightly or not: no byte behind the first of these can make it a better one.
@@ -120,6 +124,59 @@ _STOP = re.compile(rb"\r\n\r\n|(?<!\r)\n|\r[^\n]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f
 _WORTH_KNOWING = 2048
 _MOST_KNOWN = 32
 _LINE_EXTRA = len("OPTIONS ") + len(" HTTP/1.1")
+
+
+class KnownHead:
+    """A head that came, and what it said: as likely as not the next one is the same, but for the length of its body.
+
+    Args:
+        text: the head.
+        found: what it said, the length of its body, and its own end.
+        is_usual: nothing of it is out of the way; a counted body follows, and the connection goes on as most do.
+    """
+
+    __slots__ = ("_end", "_shared", "_start", "found", "is_usual", "text")
+
+    def __init__(self, text: bytes, found: tuple[Any, int, int], *, is_usual: bool) -> None:
+        self.text = text
+        self.found = found
+        self.is_usual = is_usual
+        self._start: bytes | None = None
+        """What stands before the length; empty where there is none."""
+        self._end = b""
+        self._shared: Any = None
+
+    def recall(self, source: bytes | bytearray, limits: HTTPLimits) -> tuple[Any, int, int] | None:
+        """Return what the head at the start of `source` says if it is this one, but for the length of its body.
+
+        One that stands for several lengths has no `content-length` among its headers.
+        """
+        if source.startswith(self.text):
+            return self.found
+        start = self._split() if self._start is None else self._start
+        if not start or not source.startswith(start):
+            return None
+        at = len(start)
+        stop = source.find(b"\r", at, at + _MOST_DIGITS + 1)
+        digits = source[at:stop]
+        if not digits.isdigit() or digits[0] == _ZERO or not source.startswith(self._end, stop):
+            return None
+        length, end = int(digits), stop + len(self._end)
+        if end > limits.head_bytes or (limits.body_bytes is not None and length > limits.body_bytes):
+            return None
+        return self._shared, length, end
+
+    def _split(self) -> bytes:
+        # A line end stands nowhere but at the end of a line, and the gate let only one length pass.
+        line = _LENGTH_LINE.search(self.text)
+        if line is None:
+            self._start = b""
+        else:
+            self._start, self._end = self.text[: line.start(1)], self.text[line.end(1) :]
+            head = self.found[0]
+            fields = [field for field in head.headers if field[0] != b"content-length"]
+            self._shared = structs.replace(head, headers=Headers(fields, is_lower=True))
+        return self._start
 
 
 class HeadReader:
@@ -147,10 +204,14 @@ class HeadReader:
         longest = limits.target_bytes + _LINE_EXTRA if is_server else limits.head_bytes
         self._longest_line = min(longest, limits.head_bytes)
         self._scanned = 0
-        self.known: tuple[bytes, tuple[Any, int, int], bool] | None = None
-        """The last head as it came; what it said, the length of its body, its own end; that nothing of it is out of the
-        way: a counted body follows, and the connection goes on as most do."""
+        self.known: KnownHead | None = None
+        """The last head that was read, unless it is too long to be remembered."""
         self._known_fields: dict[bytes, tuple[bytes, bytes]] = {}
+
+    def recall(self, source: bytes | bytearray) -> tuple[Any, int, int] | None:
+        """Return what the head at the start of `source` says, if it is the last one again."""
+        known = self.known
+        return None if known is None or self._scanned else known.recall(source, self._limits)
 
     def _find(self, source: bytes | bytearray) -> re.Match[bytes] | None:
         # The pattern is tried on what comes at once; byte by byte that would take quadratic time.
@@ -213,10 +274,10 @@ class HeadReader:
         Raises:
             Refused: no head can come of this any more, it contradicts itself, or asks for what is not served.
         """
-        # Clients repeat themselves: more often than not the head is that of the request before, byte by byte.
-        known = self.known
-        if known is not None and not self._scanned and source.startswith(known[0]):
-            return known[1]
+        # Clients repeat themselves: more often than not the head is that of the request before.
+        again = self.recall(source)
+        if again is not None:
+            return again
         head = self._find(source)
         if head is None:
             return None
@@ -225,7 +286,8 @@ class HeadReader:
         self.known = None
         if head.end() <= _WORTH_KNOWING:
             is_plain = request.version == "1.1" and request.keep_alive and not request.expects_continue
-            self.known = (head.group(), found, is_plain and request.method == "POST" and length > 0)
+            is_usual = is_plain and request.method == "POST" and length > 0
+            self.known = KnownHead(head.group(), found, is_usual=is_usual)
         return found
 
     def _understand_request(self, head: re.Match[bytes]) -> tuple[RequestHead, int]:
@@ -276,12 +338,13 @@ class HeadReader:
         Raises:
             Refused: no head can come of this any more, or it contradicts itself.
         """
-        known = self.known
-        if known is not None and not self._scanned and not is_bodiless and source.startswith(known[0]):
-            return known[1]
+        again = None if is_bodiless else self.recall(source)
+        if again is not None:
+            return again
         head = self._find(source)
         if head is None:
             return None
+        self.known = None
         minor, code, reason, block = head.groups()
         headers = self._read_fields(block)
         is_current = minor == b"1"
@@ -297,7 +360,7 @@ class HeadReader:
         response = ResponseHead(status, text, headers, "1.1" if is_current else "1.0", keep_alive)
         found = (response, length, head.end())
         if not is_bodiless and head.end() <= _WORTH_KNOWING:
-            self.known = (head.group(), found, keep_alive and length > 0)
+            self.known = KnownHead(head.group(), found, is_usual=keep_alive and length > 0)
         return found
 
     def _read_fields(self, block: bytes) -> Headers:

@@ -121,6 +121,21 @@ class HTTP11Server(Connection):
         events, self._events = self._events, []
         return events
 
+    def recall(self, data: bytes) -> tuple[RequestHead, bytes] | None:
+        """Take a whole request whose head came before and return it; what is anything else is left to `receive_data`.
+
+        No event tells of it.
+        """
+        if self._phase is not _HEAD:
+            return None
+        found = self._recall(data)
+        if found is not None:
+            self._request = found[0]
+            self._answer = _OWED
+            self._phase = _ANSWERING
+            self._is_usual = True
+        return found
+
     def receive_data(self, data: bytes) -> None:
         """Take bytes as they come; never `b""`."""
         if self._phase is _ANSWERING:
@@ -254,14 +269,6 @@ class HTTP11Server(Connection):
         self.refuse(refused.status, refused.reason)
         self._events.append(ProtocolFault(refused.status, refused.reason))
 
-    def _accept(self, head: RequestHead, body: bytes) -> bool:
-        self._request = head
-        self._answer = _OWED
-        self._phase = _ANSWERING
-        self._is_usual = True
-        self._events += (head, Data(body), _END_OF_REQUEST)
-        return True
-
     def _read_head(self, source: bytes | bytearray) -> int:
         # "a server … SHOULD ignore at least one empty line (CRLF) received prior to the request-line" — RFC 9112 2.2
         skipped = 0
@@ -279,7 +286,7 @@ class HTTP11Server(Connection):
         self._request = request
         self._answer = _OWED
         known = self._heads.known
-        self._is_usual = known is not None and known[2]
+        self._is_usual = known is not None and known.is_usual
         self._waits_for_continue = request.expects_continue and end == len(source)
         self._events.append(request)
         return skipped + self._start_body(source, end, request, length)

@@ -8,6 +8,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from ..errors import ErrorCode, ErrorObject
 from ..jsonrpc import RequestId, encode_error
+from ..repeats import CallReader
 
 __all__ = ["END", "Answer", "Arrival", "End", "Header", "Part", "ResponseHead", "refuse"]
 
@@ -27,6 +28,8 @@ class Arrival(Struct, frozen=True):
     """The path under which the application is mounted, without a slash at its end."""
     peer: str | None = None
     """The address at the other end, without the port; `None`: a Unix socket, or unknown."""
+    calls: CallReader | None = None
+    """What reads the calls that arrive there, if they come from one client."""
 
 
 ANYWHERE: Final = Arrival()

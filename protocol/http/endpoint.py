@@ -16,10 +16,11 @@ from ..deadlines import DeadlineQueue
 from ..errors import LocalProtocolError
 from ..framing.headers import DuplicateHeader
 from ..framing.httphead import RequestHead
-from ..jsonrpc import DECODE_ERRORS, Envelope, Malformed, RequestId, decode_request
+from ..jsonrpc import DECODE_ERRORS, Envelope, Malformed, RequestId, decode
 from ..meta import RequestMeta
 from ..params import Params
 from ..profiles import ServerProfile
+from ..repeats import CallReader, Repeat
 from ..revisions import HANDSHAKE_REVISIONS, Era
 from ..server import ServerEngine
 from ..sharing import HandshakeRecord, HandshakeState
@@ -175,18 +176,29 @@ class StreamableHTTPEndpoint:
                 return answer
         headers = self._guard.cors(head)
         if head.method == "POST":
-            found = self._post(head, body, now, principal, headers)
+            found = self._post(head, body, now, principal, headers, arrival.calls)
         else:
             found = self._use(head, now, principal, headers)
         return found.with_headers(headers) if isinstance(found, Answer) else found
 
     def _post(
-        self, head: RequestHead, body: bytes, now: float, principal: str | None, headers: list[Header]
+        self,
+        head: RequestHead,
+        body: bytes,
+        now: float,
+        principal: str | None,
+        headers: list[Header],
+        calls: CallReader | None,
     ) -> Exchange | Answer:
         if self._guard.max_body is not None and len(body) > self._guard.max_body:
             return self.too_large()
-        message = decode_request(body, self.profile.limits)
+        limits = self.profile.limits
+        message = decode(body, limits) if calls is None else calls.read(body, limits)
         version = head.headers.get(_VERSION)
+        if type(message) is Repeat and (version is None or version in _HANDSHAKES):
+            # What it seems to be it is only if its arguments are some, which is still to be seen.
+            if _may_claim(body) or _SESSION not in head.headers:
+                message = decode(body, limits)
         if self._is_modern(version, message, body):
             return self._post_single(head, message, body, now, principal, headers)
         if version is not None:
@@ -206,7 +218,7 @@ class StreamableHTTPEndpoint:
         if not isinstance(message, Envelope) or message.method is UNSET:
             return False
         request_meta = RequestMeta()
-        if message.params is not UNSET and (_CLAIM in body or b"\\u" in body):
+        if message.params is not UNSET and _may_claim(body):
             try:
                 raw_meta = _decode_params(message.params).meta
                 if raw_meta is not UNSET:
@@ -434,6 +446,11 @@ class StreamableHTTPEndpoint:
             return deadline is None
         self._deadlines.arm(session.id, deadline)
         return True
+
+
+def _may_claim(body: bytes) -> bool:
+    """Tell whether a message may name a protocol version."""
+    return _CLAIM in body or b"\\u" in body
 
 
 def is_session_id(name: str) -> bool:

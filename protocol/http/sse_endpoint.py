@@ -14,7 +14,7 @@ from ..errors import LocalProtocolError
 from ..events import Event
 from ..framing.httphead import RequestHead
 from ..framing.sse import encode_event
-from ..jsonrpc import Envelope, decode_request
+from ..jsonrpc import Envelope, decode
 from ..profiles import ServerProfile
 from ..server import ServerEngine
 from .answer import ANYWHERE, RETRY_AFTER, Answer, Arrival, Header, refuse
@@ -218,7 +218,7 @@ class SSEEndpoint:
         stream = self._streams.get(names[0]) if len(names) == 1 else None
         if stream is None or stream.engine.principal != principal:
             return refuse(404, "No such event stream: open one first")
-        message = decode_request(body, self.profile.limits)
+        message = decode(body, self.profile.limits)
         if not isinstance(message, Envelope) and body.lstrip()[:1] != b"[":
             return refuse(400, message.error, id=message.id)
         is_request = isinstance(message, Envelope) and message.method is not UNSET and message.id is not UNSET

@@ -97,6 +97,12 @@ class User:
         self.logs: list[Log] = []
         self.changes: list[Change] = []
         self.answer: Any = {"name": "Ada"}
+        self.has_heard_an_error = anyio.Event()
+
+    def hear(self, entry: Log) -> None:
+        self.logs.append(entry)
+        if entry.level == "error":
+            self.has_heard_an_error.set()
 
     def fill_in(self, form: ElicitParams) -> Any:
         self.forms.append(form)
@@ -169,7 +175,7 @@ async def connected(
         elicitation_handler=user.fill_in,
         sampling_handler=user.think,
         roots=["/tmp/project"],
-        log_handler=user.logs.append,
+        log_handler=user.hear,
         change_handler=user.changes.append,
         **options,
     )
@@ -335,6 +341,9 @@ async def test_logs_are_heard(peer: Peer, log: Talk) -> None:
     user = User()
     async with connected(peer, log, user, log_level="warning") as client:
         await client.call_tool("speak")
+        # What is not said on the stream of the call may come after its answer.
+        with anyio.fail_after(5):
+            await user.has_heard_an_error.wait()
     said = [(entry.level, entry.data, entry.logger) for entry in user.logs]
     everything = [("debug", "a detail", None), ("info", {"what": "news"}, None)]
     assert said[-2:] == [("warning", "careful", "foreign.speak"), ("error", "trouble", None)]

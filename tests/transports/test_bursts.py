@@ -32,6 +32,11 @@ def thread(number: int) -> int:
     return number
 
 @server.tool
+async def slow(number: int) -> int:
+    await anyio.sleep(0.03)
+    return number
+
+@server.tool
 async def stuck(number: int) -> int:
     await anyio.sleep(2)
     return number
@@ -62,8 +67,8 @@ def _answers(tmp_path: Path, text: str) -> dict[object, dict[str, object]]:
     return {each["id"]: each for each in found}
 
 
-@pytest.mark.parametrize("tool", ["inline", "task", "thread"])
-def test_calls_that_are_answered_at_once_are_never_too_many(tmp_path: Path, tool: str) -> None:
+@pytest.mark.parametrize("tool", ["inline", "task", "thread", "slow"])
+def test_calls_that_make_room_as_they_are_answered_are_never_too_many(tmp_path: Path, tool: str) -> None:
     found = _answers(tmp_path, INITIALIZE + _calls(tool, COUNT))
     del found["i"]
     assert {n: each["result"]["content"][0]["text"] for n, each in found.items()} == {n: str(n) for n in range(COUNT)}

@@ -57,7 +57,7 @@ def test_a_burst_is_taken_as_room_is_made(kind: type[_Lines]) -> None:
     ours = kind()
     ours.say(*map(_call, range(10)))
     assert ours.taken() == [0, 1, 2, 3] and ours.pipe.is_holding
-    ours.pipe.go_on()
+    assert ours.pipe.go_on()
     assert ours.taken() == [4, 5, 6, 7]
     ours.say(_call(10))  # what comes meanwhile waits behind it
     assert ours.taken() == [8, 9, 10] and not ours.pipe.is_holding and not ours.refused()
@@ -67,11 +67,10 @@ def test_a_burst_is_taken_as_room_is_made(kind: type[_Lines]) -> None:
 def test_without_room_nothing_is_taken_until_it_is_said_to_be_the_last(kind: type[_Lines]) -> None:
     ours = kind()
     ours.say(*map(_call, range(6)))
-    ours.pipe.go_on()
-    assert ours.pipe.is_holding
-    ours.pipe.go_on(is_last=True)
+    assert not ours.pipe.go_on() and ours.pipe.is_holding
+    assert ours.pipe.go_on(is_last=True)
     assert not ours.pipe.is_holding and ours.refused() == 2
-    ours.pipe.go_on()
+    assert not ours.pipe.go_on()
     assert ours.taken() == [0, 1, 2, 3]
 
 

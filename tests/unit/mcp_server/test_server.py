@@ -7,6 +7,7 @@ import uuid
 from typing import Any, Literal
 
 import msgspec
+import pydantic
 import pytest
 
 from kailash.mcp_server import Context, HTTPOptions, MCPServer, SimpleMCPServer
@@ -373,3 +374,33 @@ def test_a_wrong_command_line_ends_the_program(argv: list[str], capsys: pytest.C
 
 def test_stronger_options_hide_weaker_ones() -> None:
     assert RunOptions(port=1) | RunOptions(port=2, host="h") == RunOptions(port=1, host="h")
+
+
+def test_arguments_are_decoded_early_only_where_that_runs_nobodys_code() -> None:
+    server = make()
+
+    @dataclasses.dataclass
+    class Point:
+        x: int
+
+    def plain(
+        ctx: Context,
+        numbers: list[int | None],
+        kind: Literal["a", "b"] = "a",
+        some: dict[str, Any] = {},  # noqa: B006 - as users write it
+    ) -> None: ...
+
+    def of_a_class(point: Point) -> None: ...
+
+    def made(numbers: list[int] = pydantic.Field(default_factory=lambda: [7])) -> None: ...  # noqa: B008
+
+    def collects(a: int, **more: Any) -> None: ...
+
+    def checked(a: int) -> None: ...
+
+    for fn in (plain, of_a_class, made, collects):
+        server.add_tool(fn)
+    server.add_tool(checked, input_schema={"type": "object"})
+    assert set(server.registry.decoders) == {"plain"}
+    server.remove_tool("plain")
+    assert not server.registry.decoders
