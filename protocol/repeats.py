@@ -134,13 +134,10 @@ class CallReader:
 
     def _learn(self, data: bytes, message: Envelope, limits: Limits) -> None:
         """Remember the form of a call, if it has one."""
-        if message.params is UNSET or type(message.id) is not int or message.id < 0:
+        if type(message.id) is not int or message.id < 0:
             return
-        try:
-            params = _decode_call(message.params)
-        except DECODE_ERRORS:
-            return
-        if params.arguments is UNSET or not _is_plain(params):
+        params = _params_of(message)
+        if params is None or params.arguments is UNSET or not _is_plain(params):
             return
         mark = _ARGUMENTS.search(data, 0, _REACH)
         if mark is None:
@@ -161,6 +158,14 @@ class CallReader:
             self._forms = {}
             self._mark, self._start = layout
         self._forms[form.middle if is_first else start] = form
+
+
+def _params_of(message: Envelope) -> CallToolParams | None:
+    """Return the params of a call, `None` if they are none."""
+    try:
+        return None if message.params is UNSET else _decode_call(message.params)
+    except DECODE_ERRORS:
+        return None
 
 
 def _is_plain(params: CallToolParams) -> bool:
@@ -191,7 +196,8 @@ def _proves(
     other = message.id + 1
     values = (b"%d" % other, _PROBE) if is_first else (_PROBE, b"%d" % other)
     told = decode(b"".join((start, values[0], middle, values[1], end)), limits)
-    if type(told) is not Envelope or (told.id, told.method) != (other, _CALL) or told.params is UNSET:
+    if type(told) is not Envelope or (told.id, told.method) != (other, _CALL):
         return False
-    again = _decode_call(told.params)
-    return _is_plain(again) and (again.name, again.arguments, again.meta) == (params.name, _RAW_PROBE, params.meta)
+    again = _params_of(told)
+    expected = (params.name, _RAW_PROBE, params.meta)
+    return again is not None and _is_plain(again) and (again.name, again.arguments, again.meta) == expected

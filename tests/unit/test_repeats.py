@@ -120,6 +120,42 @@ def test_a_call_like_earlier_ones_is_recognised(spelling: Spelling, arguments: A
     assert json.loads(bytes(found.arguments)) == arguments
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        line(request(1, "tools/call", {"name": 5, "arguments": {}})),
+        line(request(1, "tools/call")),
+        line(request(1, "tools/call", {"name": "t"})),
+        line(request(1, "tools/call", {"name": "t", "arguments": {}, "requestState": "x"})),
+        line(request(-1, "tools/call", {"name": "t", "arguments": {}})),
+        line(request("a", "tools/call", {"name": "t", "arguments": {}})),
+        line(request(1, "tools/call", {"name": "t", "arguments": {}})).replace(b'"arguments":', b'"arguments" :'),
+        line(request(1, "tools/call", {"name": "t", "arguments": {}})).replace(b'"arguments":', b'"arguments":\t'),
+        line(request(1, "tools/call", {"_meta": {"x": {"arguments": {}}}, "name": "t", "arguments": {}})),
+        line(
+            {"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "t", "arguments": {}}, "\u0131d": 1, "id": 1}
+        ).replace(b'"id":1', b'"id": \t1'),
+    ],
+)
+def test_what_has_no_form_is_read_as_ever(text: bytes) -> None:
+    reader = CallReader()
+    for _ in range(WARM):
+        assert reader.read(text, LIMITS) == decode(text, LIMITS)
+    agree([line(initialize(R2025_11)), *[text] * WARM])
+
+
+def test_an_id_inside_the_params_is_not_taken_for_that_of_the_message() -> None:
+    def text(id_: int) -> bytes:
+        params = {"_meta": {"id": 5, "x": 1}, "name": "t", "arguments": {}}
+        return line({"method": "tools/call", "params": params, "jsonrpc": "2.0", "id": id_})
+
+    reader = CallReader()
+    for n in range(WARM):
+        reader.read(text(n), LIMITS)
+    found = reader.read(text(77), LIMITS)
+    assert type(found) is Repeat and found.id == 77
+
+
 def test_forms_of_many_tools_are_told_apart() -> None:
     reader = CallReader()
     for round_ in range(WARM * 16):
