@@ -164,7 +164,9 @@ class KnownHead:
         length, end = int(digits), stop + len(self._end)
         if end > limits.head_bytes or (limits.body_bytes is not None and length > limits.body_bytes):
             return None
-        return self._shared, length, end
+        # The next one may have a body as long as this.
+        self.text, self.found = bytes(source[:end]), (self._shared, length, end)
+        return self.found
 
     def _split(self) -> bytes:
         # A line end stands nowhere but at the end of a line, and the gate let only one length pass.

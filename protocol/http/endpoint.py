@@ -117,6 +117,8 @@ class StreamableHTTPEndpoint:
         self.options = options or StreamableHTTPOptions()
         self.is_draining = False
         """No request is taken any more; set by `drain`."""
+        self._versions = frozenset(name.encode() for name in profile.handshakes)
+        """Of sessions, as a header names them."""
         self._mint = mint
         self._mirrors = mirrors
         self._logs = logs
@@ -202,7 +204,7 @@ class StreamableHTTPEndpoint:
         if self._is_modern(version, message, body):
             return self._post_single(head, message, body, now, principal, headers)
         if version is not None:
-            answer = self._refuse_version(head)
+            answer = self._refuse_version(head, version)
             if answer is not None:
                 return answer
         return self._post_session(head, message, body, now, principal, headers)
@@ -215,8 +217,8 @@ class StreamableHTTPEndpoint:
             # "Header names a modern version but body lacks the claim": refused by that era's rules, as is what no
             # revision is called.
             return True
-        if not isinstance(message, Envelope) or message.method is UNSET:
-            return False
+        if not isinstance(message, Envelope) or message.method is UNSET or type(message) is Repeat:
+            return False  # a repeated call that comes as far as this names no version
         request_meta = RequestMeta()
         if message.params is not UNSET and _may_claim(body):
             try:
@@ -260,9 +262,8 @@ class StreamableHTTPEndpoint:
 
     # The handshake era
 
-    def _refuse_version(self, head: RequestHead) -> Answer | None:
-        values = head.headers.get_all(_VERSION)
-        if len(values) == 1 and values[0].decode("latin-1") in self.profile.handshakes:
+    def _refuse_version(self, head: RequestHead, version: bytes) -> Answer | None:
+        if version in self._versions and not head.headers.is_repeated(_VERSION):
             return None
         # "invalid or unsupported MCP-Protocol-Version, it MUST respond with 400 Bad Request"
         # — 2025-11-25 basic/transports#protocol-version-header
@@ -381,7 +382,7 @@ class StreamableHTTPEndpoint:
                 # "HTTP GET or DELETE to the MCP endpoint: respond with 405"
                 # — 2026-07-28 basic/transports/streamable-http#earlier-streamable-http-revisions
                 return refuse(405, "Method not allowed in this revision", _MODERN_ALLOW)
-            answer = self._refuse_version(head)
+            answer = self._refuse_version(head, version)
             if answer is not None:
                 return answer
         session = self._find(head, principal)

@@ -156,7 +156,9 @@ class Session:
             headers: to be sent with the head.
         """
         self.last_used = now
-        self._route(self.engine.messages_to_send(), now)  # what is older is not this message's doing
+        older = self.engine.messages_to_send()
+        if older:
+            self._route(older, now)  # not this message's doing
         if self._sharing is not None:
             strays, left = sort_out(message, body, self)
             self.strays += strays
@@ -219,14 +221,20 @@ class Session:
     def _note(self) -> list[Event]:
         """Take the engine's events, for whoever asks, and remember whose requests were withdrawn."""
         events = self.engine.events_received()
-        self._events += events
-        self._withdrawn += [event.request for event in events if isinstance(event, Cancelled)]
+        if events:
+            self._events += events
+            self._withdrawn += [event.request for event in events if isinstance(event, Cancelled)]
         return events
 
     def _carry(self, now: float) -> list[Event]:
         """Carry what the engine has to say, then end the streams that nothing more will be said on."""
         self._route(self.engine.messages_to_send(), now)
         events = self._note()
+        if self._withdrawn:
+            self._let_withdrawn_go()
+        return events
+
+    def _let_withdrawn_go(self) -> None:
         for request in self._withdrawn:
             stream = self._routes.get(request.id)
             # A batch goes on without the members that were withdrawn.
@@ -234,7 +242,6 @@ class Session:
                 self._end(stream)
                 self._finish(stream)
         self._withdrawn.clear()
-        return events
 
     # What goes out
 
