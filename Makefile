@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 TEST ?= tests
+# Files of tests run side by side, one worker a core.
+WORKERS ?= auto
 
 .PHONY: help demo test check fmt lint types unit fuzz bench bench-all conformance judge soak wheel clean
 .DEFAULT_GOAL := help
@@ -22,7 +24,7 @@ demo: .venv/.core  ## a server over stdio and a client that uses all of it
 	$(BIN)/python examples/demo.py
 
 test: .venv/.dev  ## every test; TEST=path for some
-	$(BIN)/python -m pytest $(TEST)
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(TEST)
 
 check: fmt-check lint types unit  ## what every commit passes
 
