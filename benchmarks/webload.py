@@ -106,6 +106,22 @@ class Requests:
         return asks
 
 
+class Mixed:
+    """Makes requests of several kinds, in turn.
+
+    Args:
+        kinds: of them; requests of two kinds may have the same id, and are never asked on one connection at once.
+    """
+
+    def __init__(self, kinds: Sequence[Requests]) -> None:
+        self._kinds = kinds
+
+    def make(self, count: int) -> list[Ask]:
+        """Return the next requests."""
+        each = -(-count // len(self._kinds))
+        return [ask for asks in zip(*(kind.make(each) for kind in self._kinds), strict=True) for ask in asks][:count]
+
+
 class Wire:
     """One keep-alive connection."""
 
@@ -286,7 +302,7 @@ def _named(session: bytes) -> list[tuple[bytes, bytes]]:
     return [(b"mcp-protocol-version", b"2025-11-25"), (b"mcp-session-id", session)]
 
 
-def web_turn(server: WebServer, requests: Requests, mark: bytes, connections: int) -> Callable[[int], Sample]:
+def web_turn(server: WebServer, requests: Requests | Mixed, mark: bytes, connections: int) -> Callable[[int], Sample]:
     """Return a turn: a closed loop on connections that are new each time, as some servers close those that wait."""
 
     def turn(count: int) -> Sample:

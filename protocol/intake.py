@@ -258,7 +258,8 @@ class Intake(Engine):
         before = len(self._events)
         super().receive_decoded(decode(data, self.limits), data)
         request = self._events[-1] if len(self._events) > before else None
-        if type(request) is Request:
+        # If what stood in their place were its arguments; else it is of another form, and merely ends like this one.
+        if type(request) is Request and getattr(request.params, "arguments", UNSET) == call.arguments:
             form: Form = call.form
             form.profile, form.context, form.headers = self.profile, request.context, self.headers
             form.progress_token = request.progress_token

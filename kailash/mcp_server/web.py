@@ -111,7 +111,7 @@ class WebRuntime:
     def _settle(self, exchange: SingleExchange) -> None:
         """Let go of a request that is answered: there is nothing left to be told of it."""
         if not exchange.is_live:
-            exchange.engine.receive_eof()
+            exchange.engine.closed = True
             session = self._sessions.pop(exchange.engine, None)
             if session is not None:
                 self._server.sessions.discard(session)

@@ -235,6 +235,17 @@ def test_a_form_is_let_in_by_the_handshake_that_it_came_to() -> None:
     assert not late.events_received() and b"Not initialized" in late.messages_to_send()[0].data
 
 
+def test_a_form_is_let_in_by_calls_of_its_own_only() -> None:
+    # Both end in `}}`: what has `_meta` looks like a call without it, with much in the place of the arguments.
+    for first, second in ((bare, compact), (compact, bare)):
+        texts = [line(initialize(R2025_11)), line(request(1, "tools/call", {"name": "t", "arguments": {}}))]
+        texts += [first(10, "t", {}), first(11, "t", {})]
+        for n in range(20, 50, 3):
+            texts += [second(n, "t", {"text": "a"}), first(n + 1, "t", {"text": "a"}), first(n + 2, "t", {})]
+        agree(texts)
+    agree([bare(1, "t", {}), bare(2, "t", {}), *(compact(n, "t", {}) for n in range(3, 9)), bare(9, "t", {})])
+
+
 def test_arguments_are_decoded_with_the_request_once_its_form_is_known() -> None:
     engine = ServerEngine(early_profile())
     found = []
@@ -277,10 +288,12 @@ def test_what_is_remembered_is_bounded() -> None:
 
 @given(st.data())
 def test_any_damage_is_answered_alike(data: st.DataObject) -> None:
-    spelling = data.draw(st.sampled_from(SPELLINGS))
+    one, other = data.draw(st.sampled_from(SPELLINGS)), data.draw(st.sampled_from(SPELLINGS))
     texts = [] if data.draw(st.booleans()) else [line(initialize(R2025_11))]
-    texts += [spelling(100 + n, "t", {"text": "warm"}) for n in range(WARM)]
+    for n in range(data.draw(st.integers(1, WARM))):
+        texts += [one(100 + n, "t", {"text": "warm"}), other(150 + n, "t", {"text": "warm"})]
     for n in range(data.draw(st.integers(1, 4))):
+        spelling = data.draw(st.sampled_from([one, other]))
         arguments = data.draw(st.sampled_from([{}, {"text": "a"}, {"text": LONG}, {"numbers": {"_meta": {"id": 1}}}]))
         text = spelling(data.draw(st.integers(-1, 12) | st.just(10**15)), "t", arguments)
         for _ in range(data.draw(st.integers(0, 3))):
