@@ -63,6 +63,7 @@ class RequestHead(Struct, frozen=True, gc=False):
     target: str
     """Path and query as they came, or `*`; of an absolute target, whose authority is that of `Host`, the same part."""
     headers: Headers
+    """Without `content-length` where the head came before, with a body of another length: it stands for all of them."""
     version: str
     """`1.1` or `1.0`."""
     keep_alive: bool
