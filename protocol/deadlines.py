@@ -46,7 +46,7 @@ class DeadlineQueue(Generic[T]):
         """Forget the deadline of `subject`, if it has one."""
         if subject is self._sole:
             self._sole = None
-        elif self._armed.pop(id(subject), None) is not None and not self._armed:
+        elif self._armed and self._armed.pop(id(subject), None) is not None and not self._armed:
             self._heap.clear()
 
     def next(self) -> float | None:

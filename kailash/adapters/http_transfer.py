@@ -155,10 +155,10 @@ class Transfer:
         for event in events:
             kind = type(event)
             if kind is Data:
-                if self._is_readable(event.data):
+                if self._error_bytes < 0 or self._is_readable(event.data):
                     exchange.receive_data(event.data, now)
             elif kind is ResponseHead:
-                if self._is_redirect(event):
+                if event.status >= 300 and self._is_redirect(event):
                     return
                 self._begin(event, now)
             elif kind is EndOfResponse:
@@ -184,8 +184,6 @@ class Transfer:
 
     def _is_readable(self, data: bytes) -> bool:
         """Bound the bodies of errors; others are bounded by whoever reads them."""
-        if self._error_bytes < 0:
-            return True
         self._error_bytes += len(data)
         return self._error_bytes <= _ERROR_BYTES
 

@@ -143,7 +143,9 @@ class ClientExchange:
         self.status = status
         self.response_headers = headers
         self.is_success = status < 300
-        self.media_type = (headers.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+        if headers.memo is None:
+            headers.memo = (headers.get(b"content-type") or b"").partition(b";")[0].strip().lower()
+        self.media_type = headers.memo
         if self.is_success and self.media_type == _STREAM:
             self._decoder = SSEDecoder(self.wire.options.event_bytes)
             self._receive_opening(now)
