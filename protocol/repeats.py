@@ -33,6 +33,8 @@ _ARGUMENTS = re.compile(rb'"arguments": ?')
 _REACH = 2048
 """Longest text in front of the arguments, and behind them, that is remembered."""
 _MOST_FORMS = 16
+_MOST_BYTES = 16 * 1024
+"""Of text that one connection remembers; who calls more tools than that holds is read as ever, now and then."""
 _LONGEST_REST = 63
 _ID = re.compile(rb'"id": ?(0|[1-9][0-9]*)')
 _PROBE = b'{"probe":[0]}'
@@ -68,7 +70,7 @@ class Repeat(Envelope, gc=False):
 class CallReader:
     """Reads the messages of one connection, which it takes for a client's."""
 
-    __slots__ = ("_forms", "_mark", "_pause", "_rest", "_start")
+    __slots__ = ("_forms", "_mark", "_pause", "_rest", "_size", "_start")
 
     def __init__(self) -> None:
         self._forms: dict[bytes, Form] | None = None
@@ -77,6 +79,7 @@ class CallReader:
         """What stands before the id; empty where that comes last."""
         self._mark = b""
         """What stands before the arguments."""
+        self._size = 0
         # A form that nothing is found of was learned in vain; then the next is learned later, and so on.
         self._rest = 1
         self._pause = 0
@@ -154,9 +157,14 @@ class CallReader:
 
     def _keep(self, mark: bytes, start: bytes, form: Form, is_first: bool) -> None:
         layout = (mark, start if is_first else b"")
-        if self._forms is None or (self._mark, self._start) != layout or len(self._forms) >= _MOST_FORMS:
+        # What is remembered of a call: its text, and `_meta` once more.
+        size = len(start) + len(form.middle) + 2 * len(form.end)
+        is_full = self._forms is None or len(self._forms) >= _MOST_FORMS or self._size + size > _MOST_BYTES
+        if self._forms is None or is_full or (self._mark, self._start) != layout:
             self._forms = {}
+            self._size = 0
             self._mark, self._start = layout
+        self._size += size
         self._forms[form.middle if is_first else start] = form
 
 

@@ -279,6 +279,12 @@ def test_what_is_remembered_is_bounded() -> None:
         reader.read(compact(n, f"tool-{n // WARM}", {}), LIMITS)
         reader._pause = reader._rest = 0
     assert reader._forms is not None and len(reader._forms) <= 16
+    much = b'"_meta":{"com.example/x":"%s",' % LONG[:1800].encode()
+    for n in range(1000):
+        reader.read(compact(n, f"tool-{n // WARM}", {}).replace(b'"_meta":{', much), LIMITS)
+        reader._pause = reader._rest = 0
+    assert len(reader._forms) > 1
+    assert sum(len(key) + 2 * len(form.end) for key, form in reader._forms.items()) <= 16 * 1024
     reader = CallReader()
     for n in range(WARM):
         text = compact(n, "t", {}).replace(b'"_meta":{', b'"_meta":{"com.example/x":"%s",' % LONG.encode())
