@@ -159,13 +159,14 @@ class CallReader:
         layout = (mark, start if is_first else b"")
         # What is remembered of a call: its text, and `_meta` once more.
         size = len(start) + len(form.middle) + 2 * len(form.end)
-        is_full = self._forms is None or len(self._forms) >= _MOST_FORMS or self._size + size > _MOST_BYTES
-        if self._forms is None or is_full or (self._mark, self._start) != layout:
-            self._forms = {}
+        forms = self._forms
+        is_other = (self._mark, self._start) != layout
+        if forms is None or is_other or len(forms) >= _MOST_FORMS or self._size + size > _MOST_BYTES:
+            forms = self._forms = {}
             self._size = 0
             self._mark, self._start = layout
         self._size += size
-        self._forms[form.middle if is_first else start] = form
+        forms[form.middle if is_first else start] = form
 
 
 def _params_of(message: Envelope) -> CallToolParams | None:
